@@ -1,0 +1,206 @@
+//! A rebalance event from its arrival to its answer: the hold.
+//!
+//! While an event is unanswered no JoinGroup goes out, so a commit takes no time. So nothing is answered
+//! before the lanes that it takes away have ended and everything finished, in all lanes, is committed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Member, Phase, Protocol, Then};
+use crate::port::{Answer, Port, Report};
+use crate::types::TopicPartition;
+
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Which hold of this member's it is.
+    pub(super) number: u64,
+    pub(super) since: Duration,
+    /// The lanes that it takes away must have ended by this.
+    pub(super) deadline: Duration,
+    /// What comes with the answer, what came with an older event that was not answered included.
+    pub(super) add: BTreeSet<TopicPartition>,
+    /// What goes with the answer, likewise.
+    pub(super) remove: BTreeSet<TopicPartition>,
+    /// The event that is answered took partitions away.
+    pub(super) revokes: bool,
+    /// What it takes away is gone already: nothing is committed for it.
+    pub(super) lost: bool,
+    /// Everything that was finished when the last lane had ended is committed.
+    pub(super) settled: bool,
+}
+
+pub(super) enum Event {
+    Assign(Vec<TopicPartition>),
+    Revoke { partitions: Vec<TopicPartition>, lost: bool },
+}
+
+impl Member {
+    pub(super) fn on_event(&mut self, now: Duration, event: Event, port: &mut impl Port) {
+        self.nameless_since = None;
+        let superseded = self.hold.take();
+        self.start_hold(now, &event);
+        match &self.phase {
+            Phase::In => {}
+            Phase::Leaving(leave) if leave.has_lanes() => {}
+            // The lanes are gone, so there is nothing to wait for.
+            _ => {
+                self.answer_hold(now, port);
+                return;
+            }
+        }
+        if let Some(old) = superseded {
+            self.supersede(now, old, port);
+        }
+        let joining = matches!(self.phase, Phase::In);
+        if self.settings.protocol == Protocol::Eager && matches!(event, Event::Assign(_)) {
+            // A whole new assignment, and no revoke came before it: the client joined again in a hold.
+            self.lose_all(now, "the group assigned anew without a revoke", port);
+        }
+        match event {
+            Event::Assign(partitions) if joining => {
+                self.lose(now, &partitions, "it was assigned again", port);
+                for partition in partitions {
+                    self.add_lane(partition);
+                }
+            }
+            Event::Assign(_) => {}
+            Event::Revoke { partitions, lost: true } => {
+                self.lose(now, &partitions, "the group gave the partitions away", port);
+            }
+            Event::Revoke { partitions, lost: false } => {
+                self.drain_lanes(now, &partitions, now + self.settings.drain, port);
+            }
+        }
+    }
+
+    fn start_hold(&mut self, now: Duration, event: &Event) {
+        self.holds += 1;
+        let (add, remove, lost) = match event {
+            Event::Assign(partitions) => (partitions.iter().cloned().collect(), BTreeSet::new(), false),
+            Event::Revoke { partitions, lost } => {
+                (BTreeSet::new(), partitions.iter().cloned().collect(), *lost)
+            }
+        };
+        self.hold = Some(Hold {
+            number: self.holds,
+            since: now,
+            deadline: now + self.settings.drain + self.settings.grace,
+            add,
+            remove,
+            revokes: matches!(event, Event::Revoke { .. }),
+            lost,
+            settled: false,
+        });
+    }
+
+    /// An event came before the older one was answered: the group is in a new generation already, and
+    /// what still drains may be anyone's.
+    fn supersede(&mut self, now: Duration, old: Hold, port: &mut impl Port) {
+        let drained: Vec<TopicPartition> = old.remove.iter().cloned().collect();
+        self.lose(now, &drained, "the group went on while the partitions were drained", port);
+        if self.settings.protocol == Protocol::Eager {
+            let pending: Vec<TopicPartition> = old.add.into_iter().collect();
+            self.lose(now, &pending, "the group went on before the partitions were taken", port);
+            return;
+        }
+        if let Some(hold) = &mut self.hold {
+            let removed = hold.remove.clone();
+            hold.add.extend(old.add.into_iter().filter(|partition| !removed.contains(partition)));
+            hold.remove.extend(old.remove);
+        }
+        if self.settings.protocol == Protocol::Cooperative && matches!(self.phase, Phase::In) {
+            // librdkafka never finds out of this by itself: it would skip every later rebalance.
+            self.leave(now, Then::Rejoin, port);
+        }
+    }
+
+    pub(super) fn step_hold(&mut self, now: Duration, port: &mut impl Port) -> bool {
+        if !matches!(self.phase, Phase::In) || !self.hold_may_be_answered(now, port) {
+            return false;
+        }
+        self.answer_hold(now, port);
+        true
+    }
+
+    fn hold_may_be_answered(&mut self, now: Duration, port: &mut impl Port) -> bool {
+        let Some(hold) = &self.hold else { return false };
+        let is_running =
+            |partition: &TopicPartition| self.lanes.get(partition).is_some_and(|lane| !lane.has_ended());
+        let overdue = now >= hold.deadline;
+        if hold.remove.iter().any(is_running) {
+            return false;
+        }
+        let is_leftover =
+            |partition: &TopicPartition| self.leftovers.keys().any(|lane| lane.partition == *partition);
+        if !overdue && now < hold.since + self.settings.grace && hold.remove.iter().any(is_leftover) {
+            return false;
+        }
+        if !hold.settled && !hold.lost && !overdue {
+            let settled = self.commit_rest(now, port);
+            match &mut self.hold {
+                Some(hold) => hold.settled |= settled,
+                None => return false,
+            }
+            if !settled {
+                return false;
+            }
+        }
+        let Some(hold) = &self.hold else { return false };
+        let starting =
+            |partition: &TopicPartition| self.lanes.get(partition).is_some_and(|lane| lane.is_starting());
+        now >= hold.since + self.settings.grace || !hold.add.iter().any(starting)
+    }
+
+    /// Gives up the lanes of a hold that have ended, and answers it.
+    pub(super) fn answer_hold(&mut self, now: Duration, port: &mut impl Port) {
+        let Some(hold) = self.hold.take() else { return };
+        self.give_lanes(now, &hold.remove.iter().cloned().collect::<Vec<_>>(), hold.since, port);
+        let mut answers = Vec::new();
+        match (self.settings.protocol, hold.revokes) {
+            (Protocol::Eager, true) => answers.push(Answer::Clear),
+            (Protocol::Eager, false) => answers.push(Answer::Assign(hold.add)),
+            (_, revokes) => {
+                if revokes || !hold.remove.is_empty() {
+                    answers.push(Answer::Remove(hold.remove));
+                }
+                if !revokes || !hold.add.is_empty() {
+                    answers.push(Answer::Add(hold.add));
+                }
+            }
+        }
+        self.totals.rebalances += 1;
+        for answer in answers {
+            if let Err(error) = port.answer(&answer) {
+                port.report(Report::Error(format!(
+                    "the client did not take the answer to a rebalance: {error}"
+                )));
+                if matches!(self.phase, Phase::In) {
+                    self.abandon(now, Then::Rejoin, &error, port);
+                }
+            }
+        }
+    }
+
+    /// Ends the bookkeeping of lanes whose partitions are given back.
+    pub(super) fn give_lanes(
+        &mut self,
+        now: Duration,
+        partitions: &[TopicPartition],
+        since: Duration,
+        port: &mut impl Port,
+    ) {
+        let mut lanes = Vec::new();
+        let mut drained = true;
+        for partition in partitions {
+            let Some(lane) = self.lanes.remove(partition) else { continue };
+            drained &= lane.is_clean();
+            let (unfinished, uncommitted) = lane.left_over();
+            self.totals.unfinished += unfinished;
+            self.totals.uncommitted += uncommitted;
+            lanes.push(lane.id);
+        }
+        if !lanes.is_empty() {
+            port.report(Report::Revoked { lanes, drained, drain: now.saturating_sub(since) });
+        }
+    }
+}

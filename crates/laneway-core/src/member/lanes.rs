@@ -1,0 +1,414 @@
+//! The lanes of a member, from the search for their start to their end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{LaneStage, Leftover, Member, Phase};
+use crate::port::{Port, Report, Want};
+use crate::start::{Found, From};
+use crate::types::{Epoch, LaneId, Position, TopicPartition};
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) id: LaneId,
+    pub(super) stage: Stage,
+    /// The offset that was last acknowledged for this partition, or that it started from.
+    pub(super) committed: Option<i64>,
+    /// It was told that the lane begins.
+    told: bool,
+    /// Not before this is it opened again, after its queue failed.
+    not_before: Duration,
+    /// How often its queue failed, and where it stood at the last time.
+    failures: (u32, i64),
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its start is looked for; for a lane that fell out of the log's range, beyond where it stood.
+    Finding { out_of_range: Option<Position> },
+    /// Its start was decided, and is being committed.
+    Deciding(Found),
+    /// It can be opened.
+    Ready(Found),
+    /// It reads and handles.
+    Open,
+    /// It was told to end.
+    Ending(Ending),
+    /// It has ended.
+    Ended { watermark: Option<Position>, unfinished: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct Ending {
+    since: Duration,
+    deadline: Duration,
+    /// When it was cancelled.
+    cancelled: Option<Duration>,
+    restart: Option<Restart>,
+}
+
+/// Lanes that were lost together.
+#[derive(Debug)]
+pub(super) struct Loss {
+    lanes: Vec<LaneId>,
+    /// Those of them that have not ended yet.
+    running: BTreeSet<LaneId>,
+    reason: String,
+}
+
+/// A lane that ends to be opened again, of the same assignment.
+#[derive(Debug, Clone, Copy)]
+struct Restart {
+    out_of_range: bool,
+}
+
+impl Restart {
+    /// Where the lane goes on that has ended at `watermark`.
+    fn stage(self, watermark: Position) -> Stage {
+        if self.out_of_range {
+            return Stage::Finding { out_of_range: Some(watermark) };
+        }
+        Stage::Ready(Found { position: watermark, from: From::Restart, missing: 0 })
+    }
+}
+
+impl Stage {
+    pub(super) fn shown(&self) -> LaneStage {
+        match self {
+            Self::Finding { .. } | Self::Deciding(_) | Self::Ready(_) => LaneStage::Starting,
+            Self::Open => LaneStage::Running,
+            Self::Ending(ending) if ending.cancelled.is_some() => LaneStage::Cancelling,
+            Self::Ending(_) | Self::Ended { .. } => LaneStage::Draining,
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn wants_start(&self, now: Duration) -> Option<Want> {
+        match self.stage {
+            Stage::Finding { out_of_range } if now >= self.not_before => {
+                Some(Want { partition: self.id.partition.clone(), out_of_range })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.stage, Stage::Finding { .. } | Stage::Deciding(_))
+    }
+
+    /// Waits before the lane is opened again: longer each time that it failed at the same place.
+    fn pause(&mut self, now: Duration, stood: i64) {
+        let (times, place) = self.failures;
+        let times = if stood == place { times + 1 } else { 0 };
+        self.failures = (times, stood);
+        self.not_before = now + (RESTART_PAUSE * 2u32.pow(times.min(6))).min(LONGEST_PAUSE);
+    }
+
+    pub(super) fn is_deciding(&self) -> bool {
+        matches!(self.stage, Stage::Deciding(_))
+    }
+
+    pub(super) fn acknowledge(&mut self, position: Position) {
+        self.committed = Some(position.offset);
+        if let Stage::Deciding(found) = self.stage {
+            self.stage = Stage::Ready(found);
+        }
+    }
+
+    /// Whether everything that it finished is committed, and nothing was left unfinished.
+    pub(super) fn is_clean(&self) -> bool {
+        match &self.stage {
+            Stage::Ended { watermark, unfinished } => {
+                *unfinished == 0 && watermark.is_none_or(|mark| self.committed == Some(mark.offset))
+            }
+            _ => false,
+        }
+    }
+
+    /// Records that it left unfinished, and offsets that it finished and could not commit.
+    pub(super) fn left_over(&self) -> (u64, u64) {
+        match &self.stage {
+            Stage::Ended { watermark: Some(mark), unfinished } => {
+                let from = self.committed.unwrap_or(mark.offset);
+                (*unfinished, u64::try_from(mark.offset - from).unwrap_or(0))
+            }
+            _ => (0, 0),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended { .. })
+    }
+
+    /// What may be committed for this lane, where it is not committed yet.
+    pub(super) fn uncommitted(&self, port: &impl Port) -> Option<Position> {
+        let reached = match &self.stage {
+            Stage::Finding { .. } => None,
+            Stage::Deciding(found) => return Some(found.position),
+            Stage::Ready(found) => Some(found.position),
+            Stage::Open | Stage::Ending(_) => port.progress(&self.id),
+            Stage::Ended { watermark, .. } => *watermark,
+        };
+        reached.filter(|reached| self.committed.is_none_or(|committed| reached.offset > committed))
+    }
+
+    /// What a commit that is only to be answered can carry for this lane.
+    pub(super) fn committable(&self, port: &impl Port) -> Option<Position> {
+        match &self.stage {
+            Stage::Open | Stage::Ending(_) => port.progress(&self.id),
+            Stage::Ended { watermark, .. } => *watermark,
+            _ => None,
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn add_lane(&mut self, partition: TopicPartition) {
+        self.last_epoch = Epoch(self.last_epoch.0 + 1);
+        let id = LaneId { partition: partition.clone(), epoch: self.last_epoch };
+        let stage = Stage::Finding { out_of_range: None };
+        self.lanes.insert(
+            partition,
+            Lane { id, stage, committed: None, told: false, not_before: Duration::ZERO, failures: (0, -1) },
+        );
+    }
+
+    /// Tells lanes to end. One that is not open yet has ended with that.
+    pub(super) fn drain_lanes(
+        &mut self,
+        now: Duration,
+        partitions: &[TopicPartition],
+        deadline: Duration,
+        port: &mut impl Port,
+    ) {
+        for partition in partitions {
+            let Some(lane) = self.lanes.get_mut(partition) else { continue };
+            match &mut lane.stage {
+                Stage::Open => {
+                    port.drain(&lane.id, deadline);
+                    lane.stage =
+                        Stage::Ending(Ending { since: now, deadline, cancelled: None, restart: None });
+                }
+                Stage::Ending(ending) => {
+                    ending.restart = None;
+                    if deadline < ending.deadline {
+                        ending.deadline = deadline;
+                        port.drain(&lane.id, deadline);
+                    }
+                }
+                // What it finished before it was to be opened again is still to be committed. Where nothing
+                // was read, what is committed stays as it is, also where a start was decided.
+                Stage::Finding { out_of_range: watermark } => {
+                    lane.stage = Stage::Ended { watermark: *watermark, unfinished: 0 };
+                }
+                Stage::Deciding(_) => lane.stage = Stage::Ended { watermark: None, unfinished: 0 },
+                Stage::Ready(found) => {
+                    lane.stage = Stage::Ended { watermark: Some(found.position), unfinished: 0 };
+                }
+                Stage::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// Cancels lanes at once. Nothing of them is committed, and they are no longer this member's.
+    pub(super) fn lose(
+        &mut self,
+        now: Duration,
+        partitions: &[TopicPartition],
+        reason: &str,
+        port: &mut impl Port,
+    ) {
+        let mut loss = Loss { lanes: Vec::new(), running: BTreeSet::new(), reason: reason.to_owned() };
+        for partition in partitions {
+            let Some(lane) = self.lanes.remove(partition) else { continue };
+            if matches!(lane.stage, Stage::Open | Stage::Ending(_)) {
+                port.cancel(&lane.id);
+                loss.running.insert(lane.id.clone());
+                self.leftovers.insert(lane.id.clone(), Leftover { since: now, reported: false });
+            }
+            loss.lanes.push(lane.id);
+        }
+        if !loss.lanes.is_empty() {
+            self.losses.push(loss);
+            self.tell_losses(port);
+        }
+    }
+
+    /// Tells of what was lost once nothing of it is running any more, or was left behind.
+    fn tell_losses(&mut self, port: &mut impl Port) {
+        let over = self.losses.extract_if(.., |loss| loss.running.is_empty());
+        over.for_each(|Loss { lanes, reason, .. }| port.report(Report::Lost { lanes, reason }));
+    }
+
+    fn has_ended(&mut self, id: &LaneId, port: &mut impl Port) {
+        for loss in &mut self.losses {
+            loss.running.remove(id);
+        }
+        self.tell_losses(port);
+    }
+
+    pub(super) fn lose_all(&mut self, now: Duration, reason: &str, port: &mut impl Port) {
+        let all: Vec<TopicPartition> = self.lanes.keys().cloned().collect();
+        self.lose(now, &all, reason, port);
+    }
+
+    pub(super) fn on_lane_ended(
+        &mut self,
+        now: Duration,
+        id: &LaneId,
+        watermark: Position,
+        unfinished: u64,
+        port: &mut impl Port,
+    ) {
+        if self.leftovers.remove(id).is_some() {
+            self.totals.unfinished += unfinished;
+            self.has_ended(id, port);
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
+        lane.stage = match &lane.stage {
+            Stage::Ending(Ending { restart: Some(restart), .. }) => {
+                let next = restart.stage(watermark);
+                lane.pause(now, watermark.offset);
+                next
+            }
+            _ => Stage::Ended { watermark: Some(watermark), unfinished },
+        };
+    }
+
+    pub(super) fn on_lane_failed(
+        &mut self,
+        now: Duration,
+        id: &LaneId,
+        out_of_range: bool,
+        port: &mut impl Port,
+    ) {
+        let deadline = now + self.settings.drain;
+        let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
+        if let Stage::Open = lane.stage {
+            port.drain(id, deadline);
+            let restart = Some(Restart { out_of_range });
+            lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
+        }
+    }
+
+    /// Cancels lanes at the end of their drain, and leaves behind those that would not end even then.
+    pub(super) fn end_overdue_lanes(&mut self, now: Duration, port: &mut impl Port) -> bool {
+        let grace = self.settings.grace.mul_f32(CANCEL_SHARE);
+        let mut stuck = Vec::new();
+        let mut acted = false;
+        for lane in self.lanes.values_mut() {
+            let Stage::Ending(ending) = &mut lane.stage else { continue };
+            if ending.cancelled.is_none() && now >= ending.deadline {
+                ending.cancelled = Some(now);
+                acted = true;
+                port.cancel(&lane.id);
+            }
+            // Also one that was cancelled late (the process was suspended) gets time to end.
+            let had_time = ending.cancelled.is_some_and(|since| now >= since + CANCEL_TIME);
+            if had_time && now >= ending.deadline + grace {
+                stuck.push((lane.id.clone(), ending.since, ending.restart));
+            }
+        }
+        for (id, since, restart) in stuck {
+            let watermark = port.progress(&id);
+            if let Some(lane) = self.lanes.get_mut(&id.partition) {
+                lane.stage = match (restart, watermark) {
+                    (Some(restart), Some(watermark)) => restart.stage(watermark),
+                    _ => Stage::Ended { watermark, unfinished: 1 },
+                };
+            }
+            self.leftovers.insert(id, Leftover { since, reported: false });
+            acted = true;
+        }
+        let is_stuck = |leftover: &Leftover| !leftover.reported && now >= leftover.since + grace;
+        let detached = self.leftovers.iter().filter(|(_, leftover)| is_stuck(leftover));
+        let detached: Vec<LaneId> = detached.map(|(id, _)| id.clone()).collect();
+        for id in detached {
+            if let Some(leftover) = self.leftovers.get_mut(&id) {
+                leftover.reported = true;
+            }
+            port.report(Report::Detached(id.clone()));
+            self.has_ended(&id, port);
+            acted = true;
+        }
+        acted
+    }
+
+    /// Whether lanes that were lost are still being ended.
+    pub(super) fn awaits_leftovers(&self) -> bool {
+        self.leftovers.values().any(|leftover| !leftover.reported)
+    }
+
+    /// Whether lanes were lost so shortly ago that their handlers may not have heard of it.
+    pub(super) fn has_fresh_leftovers(&self, now: Duration) -> bool {
+        self.leftovers.values().any(|leftover| now < leftover.since + CANCEL_TIME)
+    }
+
+    /// Leaves behind what has not ended, as there is no time left to wait for it.
+    pub(super) fn detach_leftovers(&mut self, port: &mut impl Port) {
+        for (id, leftover) in &mut self.leftovers {
+            if !std::mem::replace(&mut leftover.reported, true) {
+                port.report(Report::Detached(id.clone()));
+            }
+        }
+    }
+
+    /// Opens lanes whose start is known, whose partition membership has, and of which no earlier lane is
+    /// still running here.
+    pub(super) fn open_ready_lanes(&mut self, now: Duration, port: &mut impl Port) -> bool {
+        if !matches!(self.phase, Phase::In) {
+            return false;
+        }
+        let mut ready = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let Stage::Ready(found) = lane.stage else { continue };
+            let awaits_answer = self.hold.as_ref().is_some_and(|hold| hold.add.contains(&lane.id.partition));
+            let occupied = self.leftovers.keys().any(|old| old.partition == lane.id.partition);
+            if !awaits_answer && !occupied && now >= lane.not_before {
+                ready.push((lane.id.clone(), found));
+            }
+        }
+        if ready.is_empty() {
+            return false;
+        }
+        // Told before the first record can be delivered.
+        let is_new = |id: &LaneId| self.lanes.get(&id.partition).is_some_and(|lane| !lane.told);
+        let new: Vec<_> = ready.iter().filter(|(id, _)| is_new(id)).cloned().collect();
+        if !new.is_empty() {
+            port.report(Report::Assigned(new));
+        }
+        for (id, found) in ready {
+            let Some(lane) = self.lanes.get_mut(&id.partition) else { continue };
+            lane.told = true;
+            if found.missing > 0 {
+                let (what, missing, at) = (&id.partition, found.missing, found.position.offset);
+                port.report(Report::Error(format!(
+                    "{what}: {missing} records are no longer in the log; it goes on at offset {at}"
+                )));
+            }
+            match port.open(&id, found.position) {
+                Ok(()) => lane.stage = Stage::Open,
+                Err(error) => {
+                    lane.pause(now, found.position.offset);
+                    let what = &id.partition;
+                    port.report(Report::Error(format!(
+                        "could not start reading {what}, trying again: {error}"
+                    )));
+                }
+            }
+        }
+        true
+    }
+}
+
+/// How long a lane waits before it is opened again after its queue failed.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// The longest such wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a lane that was cancelled has at least to end.
+const CANCEL_TIME: Duration = Duration::from_millis(200);
+/// The part of the grace after which a lane that was cancelled is left behind; the rest is for the last
+/// commit and the leave.
+const CANCEL_SHARE: f32 = 0.6;

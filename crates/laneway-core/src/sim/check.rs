@@ -1,0 +1,257 @@
+//! What must be true of a run, watched as it goes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::broker::Taken;
+use super::wire::{Conn, Parts};
+use super::{Conditions, Summary};
+use crate::types::Epoch;
+
+#[derive(Debug)]
+pub(super) struct Check {
+    graceful: bool,
+    parts: Vec<Part>,
+    /// Every lane that was ever opened.
+    opened: BTreeSet<(usize, Epoch)>,
+    /// The first thing that was not true.
+    pub(super) failure: Option<String>,
+    pub(super) summary: Summary,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    /// What the broker has; 0 where nothing is committed.
+    committed: i64,
+    /// Whoever committed that did not know that the group had gone on: no loss, but its new owner does not
+    /// know of it.
+    behind_its_back: bool,
+    /// By offset: how often a handler began with it.
+    started: Vec<u32>,
+    finished: Vec<bool>,
+    first_unfinished: i64,
+    lanes: Vec<Active>,
+}
+
+/// A lane whose handler may be running.
+#[derive(Debug, Clone, Copy)]
+struct Active {
+    host: usize,
+    epoch: Epoch,
+    /// Its member lost the partition in a way that it could not know of, or the lane can't be ended.
+    excused: bool,
+    /// It could not be ended, and was left behind.
+    detached: bool,
+}
+
+/// What the broker knows of a member that opens a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Title {
+    pub(super) is_member: bool,
+    pub(super) owner: Option<Conn>,
+}
+
+impl Part {
+    fn is_committed(&self, end: i64) -> bool {
+        self.committed == end || (self.behind_its_back && self.first_unfinished == end)
+    }
+}
+
+impl Check {
+    pub(super) fn new(conditions: Conditions, partitions: i32) -> Self {
+        let parts = (0..partitions).map(|_| Part::default()).collect();
+        let graceful = conditions == Conditions::Graceful;
+        Self { graceful, parts, opened: BTreeSet::new(), failure: None, summary: Summary::default() }
+    }
+
+    pub(super) fn fail(&mut self, what: impl FnOnce() -> String) {
+        if self.failure.is_none() {
+            self.failure = Some(what());
+        }
+    }
+
+    fn require(&mut self, is_true: bool, what: impl FnOnce() -> String) {
+        if !is_true {
+            self.fail(what);
+        }
+    }
+
+    fn part(&mut self, partition: i32) -> &mut Part {
+        &mut self.parts[partition.unsigned_abs() as usize]
+    }
+
+    pub(super) fn opened(&mut self, conn: Conn, epoch: Epoch, partition: i32, offset: i64, title: Title) {
+        let Conn { host, .. } = conn;
+        let committed = self.part(partition).committed;
+        let owns = title.is_member && title.owner == Some(conn);
+        let lanes = self.part(partition).lanes.clone();
+        let again = lanes.iter().any(|lane| lane.host == host && lane.epoch == epoch);
+        self.require(!again, || format!("m{host} opened t-{partition}@{epoch} twice"));
+        let other = lanes.iter().find(|lane| !lane.excused);
+        if title.is_member {
+            self.require(owns || title.owner.is_none(), || {
+                format!("m{host} opened t-{partition}, which is another's: {:?}", title.owner)
+            });
+            self.require(other.is_none(), || {
+                format!("I2: m{host} opened t-{partition}@{epoch} while {other:?} works on it")
+            });
+        }
+        let is_restart = !self.opened.insert((host, epoch));
+        if owns {
+            let known = offset == committed || (is_restart && offset > committed);
+            let behind_its_back = self.part(partition).behind_its_back;
+            self.require(known || behind_its_back, || {
+                format!("I4: m{host} opened t-{partition}@{epoch} at {offset}, committed is {committed}")
+            });
+        }
+        let excused = !title.is_member;
+        self.part(partition).lanes.push(Active { host, epoch, excused, detached: false });
+    }
+
+    pub(super) fn ended(&mut self, host: usize, epoch: Epoch, partition: i32) {
+        self.part(partition).lanes.retain(|lane| (lane.host, lane.epoch) != (host, epoch));
+    }
+
+    pub(super) fn started(&mut self, host: usize, epoch: Epoch, partition: i32, offset: i64) {
+        let graceful = self.graceful;
+        let part = self.part(partition);
+        let index = usize::try_from(offset).unwrap_or(0);
+        if part.started.len() <= index {
+            part.started.resize(index + 1, 0);
+            part.finished.resize(index + 1, false);
+        }
+        part.started[index] += 1;
+        let times = part.started[index];
+        let committed = if part.behind_its_back { 0 } else { part.committed };
+        let lane = part.lanes.iter().find(|lane| (lane.host, lane.epoch) == (host, epoch)).copied();
+        self.summary.repeats += u64::from(times > 1);
+        self.summary.records += u64::from(times == 1);
+        self.require(!graceful || times == 1, || {
+            format!("I3: m{host} was given t-{partition}:{offset}, which was handled before")
+        });
+        let Some(lane) = lane else {
+            self.fail(|| format!("I2: m{host} works on t-{partition}@{epoch}, which has ended"));
+            return;
+        };
+        self.require(lane.excused || offset >= committed, || {
+            format!("I4: m{host} was given t-{partition}:{offset}, committed is {committed}")
+        });
+    }
+
+    pub(super) fn finished(&mut self, partition: i32, offset: i64) {
+        let part = self.part(partition);
+        if let Some(finished) = part.finished.get_mut(usize::try_from(offset).unwrap_or(0)) {
+            *finished = true;
+        }
+        while part.finished.get(usize::try_from(part.first_unfinished).unwrap_or(0)).copied() == Some(true) {
+            part.first_unfinished += 1;
+        }
+    }
+
+    /// The broker took a commit.
+    pub(super) fn committed(&mut self, taken: Taken, owner: Option<Conn>, misled: bool) {
+        let Taken { conn, partition, offset, .. } = taken;
+        let Conn { host, .. } = conn;
+        let part = self.part(partition);
+        let (unfinished, before) = (part.first_unfinished, part.committed);
+        part.committed = offset;
+        let was_behind_its_back = std::mem::replace(&mut part.behind_its_back, misled);
+        self.require(offset <= unfinished, || {
+            format!("I1: m{host} committed t-{partition}:{offset}, {unfinished} is not finished")
+        });
+        self.require(offset >= before || misled || was_behind_its_back, || {
+            format!("m{host} committed t-{partition}:{offset}, behind {before}")
+        });
+        self.require(misled || owner.is_none_or(|owner| owner == conn), || {
+            format!("m{host} committed t-{partition}:{offset}, which is another's: {owner:?}")
+        });
+    }
+
+    /// A member's client took an answer that gives partitions back.
+    pub(super) fn gave(&mut self, host: usize, parts: Parts) {
+        for partition in parts.iter() {
+            let part = self.part(partition);
+            let (committed, started) = (part.committed, part.started.len() as i64);
+            let mut lanes = part.lanes.iter();
+            let running = lanes.find(|lane| lane.host == host && !lane.excused).copied();
+            self.require(running.is_none(), || {
+                format!("I2: m{host} gave t-{partition} back while {running:?} runs")
+            });
+            if self.graceful {
+                self.require(started == committed, || {
+                    format!("I3: m{host} gave t-{partition} back at {started}, committed is {committed}")
+                });
+            }
+        }
+    }
+
+    pub(super) fn unsubscribed(&mut self, host: usize) {
+        let running = |part: &Part| part.lanes.iter().any(|lane| lane.host == host && !lane.excused);
+        if self.parts.iter().any(running) {
+            self.fail(|| format!("m{host} unsubscribed while its lanes run"));
+        }
+    }
+
+    /// The group goes on without a member that can't know it yet.
+    pub(super) fn excuse(&mut self, host: usize) {
+        for lane in self.parts.iter_mut().flat_map(|part| &mut part.lanes) {
+            lane.excused |= lane.host == host;
+        }
+    }
+
+    /// A member heard of it, and what the group left it is its own again.
+    pub(super) fn excuse_no_longer(&mut self, host: usize, owned: Parts) {
+        for (partition, part) in (0..).zip(&mut self.parts) {
+            for lane in part.lanes.iter_mut().filter(|lane| lane.host == host) {
+                lane.excused &= lane.detached || !owned.contains(partition);
+            }
+        }
+    }
+
+    /// A lane would not end when it was cancelled.
+    pub(super) fn detached(&mut self, host: usize, epoch: Epoch) {
+        for lane in self.parts.iter_mut().flat_map(|part| &mut part.lanes) {
+            if (lane.host, lane.epoch) == (host, epoch) {
+                (lane.excused, lane.detached) = (true, true);
+            }
+        }
+    }
+
+    /// A process is gone, with all its handlers.
+    pub(super) fn crashed(&mut self, host: usize) {
+        self.parts.iter_mut().for_each(|part| part.lanes.retain(|lane| lane.host != host));
+    }
+
+    /// Whether each partition has one lane that counts, and everything is committed.
+    pub(super) fn is_whole(&self, end: i64) -> bool {
+        self.parts
+            .iter()
+            .all(|part| part.is_committed(end) && part.lanes.iter().filter(|lane| !lane.excused).count() == 1)
+    }
+
+    /// What is the matter with partitions that are not whole.
+    pub(super) fn shown(&self, end: i64) -> String {
+        let part = |(index, part): (usize, &Part)| {
+            let lanes: Vec<String> = part
+                .lanes
+                .iter()
+                .map(|lane| format!("m{}@{}{}", lane.host, lane.epoch, if lane.excused { "!" } else { "" }))
+                .collect();
+            format!("t-{index} {}/{end} [{}]", part.committed, lanes.join(" "))
+        };
+        self.parts.iter().enumerate().map(part).collect::<Vec<_>>().join(", ")
+    }
+
+    /// At the very end: nothing was lost.
+    pub(super) fn finish(&mut self, end: i64) {
+        let lost = self.parts.iter().any(|part| part.first_unfinished != end || !part.is_committed(end));
+        if lost {
+            let shown = self.shown(end);
+            self.fail(|| format!("records were lost, or not committed: {shown}"));
+        }
+    }
+
+    pub(super) fn settled_after(&mut self, took: Duration) {
+        self.summary.longest_settling = self.summary.longest_settling.max(took);
+    }
+}

@@ -1,0 +1,236 @@
+//! How a consumer is set up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{OffsetReset, Protocol};
+use crate::consumer::Consumer;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+
+/// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
+#[must_use]
+pub struct Builder {
+    pub(crate) brokers: String,
+    pub(crate) group: String,
+    pub(crate) topics: Vec<String>,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) protocol: Protocol,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) offset_reset: OffsetReset,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) commit_interval: Duration,
+    pub(crate) exit_at_end: bool,
+    pub(crate) count: Option<u64>,
+    pub(crate) stuck: StuckHandlers,
+    pub(crate) on_event: EventSink,
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) allow_long_drain: bool,
+}
+
+pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// What happens to a handler that can't be cancelled (it blocks its thread) and outlives its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StuckHandlers {
+    /// It is left running, fenced: nothing it does afterwards counts, its partition is not read by this
+    /// consumer again before it has returned, and it is reported. Another member may meanwhile work on
+    /// the same partition.
+    #[default]
+    Detach,
+    /// The process is ended with exit code 3, so that no two members work on one partition.
+    ExitProcess,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            group: String::new(),
+            topics: Vec::new(),
+            properties: Vec::new(),
+            protocol: Protocol::default(),
+            instance_id: None,
+            offset_reset: OffsetReset::default(),
+            drain_deadline: Duration::from_secs(25),
+            commit_interval: Duration::from_secs(1),
+            exit_at_end: false,
+            count: None,
+            stuck: StuckHandlers::default(),
+            on_event: Arc::new(|_| {}),
+            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            allow_long_drain: false,
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Properties may hold secrets: only their names are shown.
+        let properties: Vec<&str> = self.properties.iter().map(|(key, _)| key.as_str()).collect();
+        f.debug_struct("Builder")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("topics", &self.topics)
+            .field("properties", &properties)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Where the cluster is: `HOST:PORT`, several separated by commas.
+    pub fn brokers(mut self, brokers: impl Into<String>) -> Self {
+        self.brokers = brokers.into();
+        self
+    }
+
+    /// The consumer group.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// The topics to read. A name that starts with `^` is a regular expression.
+    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// A property of Kafka's client, as librdkafka spells it. It goes to the client that it concerns; one
+    /// that contradicts what Laneway does is refused by [`Builder::build`].
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// The rebalance protocol. Default: [`Protocol::Cooperative`].
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Makes the member a static one (`group.instance.id`). Default: none.
+    pub fn instance_id(mut self, id: impl Into<String>) -> Self {
+        self.instance_id = Some(id.into());
+        self
+    }
+
+    /// Where a partition starts that has no committed offset. Default: [`OffsetReset::Latest`], as Kafka's.
+    pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
+        self.offset_reset = reset;
+        self
+    }
+
+    /// How long a revoke or a stop waits for records in flight. Default: 25 s. Ending what runs then, the
+    /// last commit and the leave have 5 s more; both together must be shorter than
+    /// `max.poll.interval.ms`.
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// How often finished work is committed. Default: 1 s.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
+
+    /// Stop when every partition that this member holds is finished up to the end that it had when it was
+    /// assigned. Default: off.
+    pub fn exit_at_end(mut self, exit: bool) -> Self {
+        self.exit_at_end = exit;
+        self
+    }
+
+    /// Stop after `count` records finished: exactly that many different ones are handed out. Default: off.
+    pub fn count(mut self, count: u64) -> Self {
+        self.count = Some(count);
+        self
+    }
+
+    /// What happens to handlers that block and outlive their deadline. Default: [`StuckHandlers::Detach`].
+    pub fn stuck_handlers(mut self, stuck: StuckHandlers) -> Self {
+        self.stuck = stuck;
+        self
+    }
+
+    /// The first and the longest wait between two tries of a record that failed; it doubles in between.
+    /// Default: 100 ms and 30 s.
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.backoff = (first, longest);
+        self
+    }
+
+    /// Calls `sink` for everything that happens. It is called on the client thread and must return soon.
+    pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Arc::new(sink);
+        self
+    }
+
+    /// Allows drains longer than the rebalance timeout: only for tests of being thrown out.
+    #[doc(hidden)]
+    pub fn allow_drains_longer_than_the_rebalance_timeout(mut self) -> Self {
+        self.allow_long_drain = true;
+        self
+    }
+
+    /// Checks everything and makes the consumer. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the setting, what was given and what is
+    /// allowed.
+    pub fn build(self) -> Result<Consumer, Error> {
+        Consumer::new(self)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
+        if self.brokers.is_empty() {
+            return refuse("no brokers: HOST:PORT is wanted, several separated by commas".into());
+        }
+        for broker in self.brokers.split(',') {
+            check_broker(broker.trim())?;
+        }
+        if self.group.is_empty() {
+            return refuse("no group: the name of a consumer group is wanted".into());
+        }
+        if self.topics.is_empty() {
+            return refuse(
+                "no topics: at least one name, or a regular expression that starts with \"^\"".into(),
+            );
+        }
+        if self.count == Some(0) {
+            return refuse("a count of 0: at least 1 record is wanted".into());
+        }
+        if self.commit_interval.is_zero() {
+            return refuse("a commit interval of 0: more than that is wanted, such as 1 s".into());
+        }
+        if self.backoff.0 > self.backoff.1 || self.backoff.0.is_zero() {
+            let (first, longest) = self.backoff;
+            return refuse(format!("a backoff from {first:?} to {longest:?}: from short to long is wanted"));
+        }
+        Ok(())
+    }
+}
+
+/// Checks `HOST:PORT`, also with a protocol before it (`SSL://host:9093`) and with `[::1]:9092`.
+fn check_broker(broker: &str) -> Result<(), Error> {
+    let address = broker.split_once("://").map_or(broker, |(_, address)| address);
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_good = match address.rsplit_once(':') {
+        Some((host, port)) => {
+            let is_bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+            !host.is_empty() && is_bare && !host.contains(char::is_whitespace) && is_port(port)
+        }
+        None => false,
+    };
+    if is_good {
+        return Ok(());
+    }
+    let message =
+        format!("\"{broker}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
+    Err(Error::new(ErrorKind::Config, message))
+}

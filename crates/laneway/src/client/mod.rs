@@ -1,0 +1,16 @@
+//! The client thread: one OS thread that owns membership, the fetcher and all native handles. It never
+//! waits for a lane, nor for the broker.
+
+mod board;
+mod mailbox;
+mod membership;
+mod reaper;
+mod starts;
+mod thread;
+mod topics;
+mod world;
+
+pub(crate) use board::Board;
+pub(crate) use mailbox::{Mailbox, Message};
+pub(crate) use thread::{Setup, spawn};
+pub(crate) use topics::Patterns;

@@ -1,0 +1,193 @@
+//! A search for where partitions start: the committed offsets, and both ends of each log, asked for at
+//! once and put together when all have answered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
+
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue};
+
+/// One search that is under way.
+#[derive(Debug)]
+pub(crate) struct Search {
+    token: u64,
+    wanted: Vec<Want>,
+    committed: Answer<Option<Position>>,
+    starts: Answer<Position>,
+    ends: Answer<Position>,
+}
+
+/// What has come of one of the questions: by partition, or why it failed as a whole.
+type Answer<T> = Option<Result<HashMap<TopicPartition, Result<T, KafkaError>>, KafkaError>>;
+
+/// How a search ended.
+#[derive(Debug)]
+pub(crate) struct SearchResult {
+    pub(crate) token: u64,
+    pub(crate) found: Vec<(TopicPartition, Result<Found, String>)>,
+    /// The logs' ends, where they were told.
+    pub(crate) ends: BTreeMap<TopicPartition, i64>,
+    /// A partition has no start, and none is to be made up for it.
+    pub(crate) refused: Option<String>,
+}
+
+/// What decides where nothing is committed.
+pub(crate) struct Rules<'a> {
+    pub(crate) reset: Reset,
+    /// Partitions of each topic when this consumer started.
+    pub(crate) known: &'a BTreeMap<String, i32>,
+}
+
+/// The three questions of a search; a native token is the search's, times four, plus one of these.
+const COMMITTED: u64 = 0;
+const STARTS: u64 = 1;
+const ENDS: u64 = 2;
+
+impl Search {
+    /// Asks all three questions.
+    pub(crate) fn ask(
+        token: u64,
+        wanted: &[Want],
+        client: &Client,
+        queue: &Queue,
+        group: &str,
+        read_committed: bool,
+    ) -> Self {
+        let partitions: Vec<TopicPartition> = wanted.iter().map(|want| want.partition.clone()).collect();
+        let asked = |question: u64| token * 4 + question;
+        let failed = |result: Result<(), KafkaError>| result.err();
+        let list = |spec, question| {
+            client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
+        };
+        let committed = client.list_committed(group, &partitions, queue, asked(COMMITTED), TIMEOUT);
+        Self {
+            token,
+            wanted: wanted.to_vec(),
+            committed: failed(committed).map(Err),
+            starts: failed(list(OffsetSpec::Earliest, STARTS)).map(Err),
+            ends: failed(list(OffsetSpec::Latest, ENDS)).map(Err),
+        }
+    }
+
+    /// Takes in an answer. True if it was of this search.
+    pub(crate) fn take(&mut self, event: &NativeEvent) -> bool {
+        match event {
+            NativeEvent::Committed { token, result } if *token == self.token * 4 + COMMITTED => {
+                self.committed = Some(by_partition(result));
+                true
+            }
+            NativeEvent::Offsets { token, result } if *token == self.token * 4 + STARTS => {
+                self.starts = Some(by_partition(result));
+                true
+            }
+            NativeEvent::Offsets { token, result } if *token == self.token * 4 + ENDS => {
+                self.ends = Some(by_partition(result));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.committed.is_some() && self.starts.is_some() && self.ends.is_some()
+    }
+
+    /// Puts the answers together.
+    pub(crate) fn finish(self, rules: &Rules<'_>) -> SearchResult {
+        let mut result = SearchResult {
+            token: self.token,
+            found: Vec::with_capacity(self.wanted.len()),
+            ends: BTreeMap::new(),
+            refused: None,
+        };
+        for want in &self.wanted {
+            if let Ok(end) = answer(&self.ends, &want.partition, "its end") {
+                result.ends.insert(want.partition.clone(), end.offset);
+            }
+            let found = self.find(want, rules);
+            if let Err(NotFound::Refused(reason)) = &found {
+                result.refused.get_or_insert_with(|| reason.clone());
+            }
+            result.found.push((want.partition.clone(), found.map_err(NotFound::text)));
+        }
+        result
+    }
+
+    fn find(&self, want: &Want, rules: &Rules<'_>) -> Result<Found, NotFound> {
+        let partition = &want.partition;
+        if let Some(stood) = want.out_of_range {
+            let log = self.log(partition)?;
+            return start_again(stood, log, rules.reset).ok_or_else(|| {
+                let (stood, start, end) = (stood.offset, log.start, log.end);
+                NotFound::Refused(format!(
+                    "the offset {stood} of {partition} is not in its log ({start} to {end}), and the offset \
+                     reset is \"error\": move the group's offset, or choose earliest or latest"
+                ))
+            });
+        }
+        if let Some(position) = answer(&self.committed, partition, "its committed offset")? {
+            return Ok(Found::committed(position));
+        }
+        let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
+        first_start(self.log(partition)?, rules.reset, appeared).ok_or_else(|| {
+            NotFound::Refused(format!(
+                "the group has no committed offset for {partition}, and the offset reset is \"error\": set the \
+                 group's offset, or choose earliest or latest"
+            ))
+        })
+    }
+
+    fn log(&self, partition: &TopicPartition) -> Result<Log, String> {
+        let start = answer(&self.starts, partition, "its log's start")?.offset;
+        let end = answer(&self.ends, partition, "its log's end")?.offset;
+        Ok(Log { start, end })
+    }
+}
+
+#[derive(Debug)]
+enum NotFound {
+    /// A later try may find it.
+    Failed(String),
+    /// It is not to be made up.
+    Refused(String),
+}
+
+impl NotFound {
+    fn text(self) -> String {
+        match self {
+            Self::Failed(text) | Self::Refused(text) => text,
+        }
+    }
+}
+
+impl From<String> for NotFound {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
+
+fn by_partition<T: Copy>(
+    result: &Result<Vec<(TopicPartition, T, Option<KafkaError>)>, KafkaError>,
+) -> Result<HashMap<TopicPartition, Result<T, KafkaError>>, KafkaError> {
+    let list = result.as_ref().map_err(Clone::clone)?;
+    Ok(list
+        .iter()
+        .map(|(partition, value, error)| (partition.clone(), error.clone().map_or(Ok(*value), Err)))
+        .collect())
+}
+
+fn answer<T: Copy>(from: &Answer<T>, partition: &TopicPartition, what: &str) -> Result<T, String> {
+    match from {
+        Some(Ok(answers)) => match answers.get(partition) {
+            Some(Ok(value)) => Ok(*value),
+            Some(Err(error)) => Err(format!("{what} could not be read: {error}")),
+            None => Err(format!("{what} was not told")),
+        },
+        Some(Err(error)) => Err(format!("{what} could not be read: {error}")),
+        None => Err(format!("{what} is still asked for")),
+    }
+}
+
+/// How long one question may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,602 @@
+//! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use laneway_core::{CommitFailure, Input, Member, Port, Protocol, Reset, Settings, TopicPartition};
+
+use super::board::{Board, Shown, ShownLane};
+use super::mailbox::{Mailbox, Message};
+use super::reaper::Reaper;
+use super::starts::{self, SearchResult};
+use super::topics::{Patterns, TopicWatch, TopicsSeen};
+use super::world::{Fixed, Spawn, World};
+use crate::builder::{EventSink, StuckHandlers};
+use crate::consumer::{StopReason, Summary};
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::fetcher::{FetchError, FetchErrorKind, Fetcher, FetcherEvent};
+use crate::lane::{Backoff, LaneMessage, Quota, Tell};
+use crate::properties::Clients;
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
+
+/// Everything a consumer runs with.
+pub(crate) struct Setup {
+    pub(crate) clients: Clients,
+    pub(crate) patterns: Patterns,
+    pub(crate) brokers: String,
+    pub(crate) group: String,
+    pub(crate) settings: Settings,
+    pub(crate) reset: Reset,
+    pub(crate) backoff: Backoff,
+    pub(crate) exit_at_end: bool,
+    pub(crate) quota: Option<Arc<Quota>>,
+    pub(crate) stuck: StuckHandlers,
+    pub(crate) on_event: EventSink,
+    pub(crate) board: Arc<Board>,
+    pub(crate) spawn: Spawn,
+    pub(crate) fetcher: Box<dyn Fetcher>,
+    /// Looks for topics; the fetcher's own client, where it has one.
+    pub(crate) topic_client: Arc<Client>,
+}
+
+/// How a consumer's thread ends.
+pub(crate) type Ended = Result<Summary, Error>;
+
+/// Starts the client thread. `done` is called with how it ended, last.
+pub(crate) fn spawn(
+    setup: Setup,
+    mailbox: Mailbox,
+    received: Receiver<Message>,
+    done: impl FnOnce(Ended) + Send + 'static,
+) -> std::io::Result<()> {
+    let run = move || done(ClientThread::new(setup, mailbox, received).and_then(ClientThread::run));
+    std::thread::Builder::new().name("laneway-client".into()).spawn(run)?;
+    Ok(())
+}
+
+struct ClientThread {
+    member: Member,
+    world: World,
+    received: Receiver<Message>,
+    topics: TopicWatch,
+    protocol: Protocol,
+    brokers: String,
+    exit_at_end: bool,
+    board: Arc<Board>,
+    stop: Option<(StopReason, Instant)>,
+    /// A change of topics that membership has not been shown yet.
+    to_show: Option<Change>,
+    partitions: BTreeMap<String, i32>,
+    missing_said: BTreeSet<String>,
+    last_error: Option<String>,
+    reached: bool,
+    down_said: Option<Instant>,
+    /// Since when the member is in the group without any lane.
+    idle_since: Option<Instant>,
+    next_ends: Instant,
+    next_tick: Instant,
+    last_look: Instant,
+    strays: u64,
+    shown_after: Option<Instant>,
+    member_id: String,
+    failed: Option<Error>,
+}
+
+enum Change {
+    Names,
+    Partitions,
+}
+
+impl ClientThread {
+    fn new(setup: Setup, mailbox: Mailbox, received: Receiver<Message>) -> Result<Self, Error> {
+        mailbox.attach();
+        let interval = setup.clients.topic_interval;
+        let asked = setup.topic_client;
+        let answers = asked.new_queue();
+        answers.on_ready(mailbox.waker());
+        let topics = TopicWatch::start(asked.clone(), setup.patterns, interval, mailbox.clone())
+            .map_err(|error| Error::new(ErrorKind::Fatal, format!("could not start a thread: {error}")))?;
+        let now = Instant::now();
+        let to_lanes = mailbox.clone();
+        let tell: Tell = Arc::new(move |message| to_lanes.post(Message::Lane(message)));
+        let protocol = setup.settings.protocol;
+        let fixed = Fixed {
+            started: now,
+            clients: setup.clients,
+            protocol,
+            group: setup.group,
+            reset: setup.reset,
+            backoff: setup.backoff,
+            quota: setup.quota,
+            spawn: setup.spawn,
+            wake: mailbox.waker(),
+            tell,
+            stuck: setup.stuck,
+        };
+        let world = World {
+            membership: None,
+            fetcher: setup.fetcher,
+            answers,
+            asked,
+            lanes: HashMap::new(),
+            fetching: BTreeSet::new(),
+            search: None,
+            ends: BTreeMap::new(),
+            subscription: Vec::new(),
+            known: None,
+            on_event: setup.on_event,
+            last_commit: None,
+            trouble: None,
+            reaper: Reaper::default(),
+            finished_before: 0,
+            fixed,
+        };
+        Ok(Self {
+            member: Member::new(setup.settings),
+            world,
+            received,
+            topics,
+            protocol,
+            brokers: setup.brokers,
+            exit_at_end: setup.exit_at_end,
+            board: setup.board,
+            stop: None,
+            to_show: None,
+            partitions: BTreeMap::new(),
+            missing_said: BTreeSet::new(),
+            last_error: None,
+            reached: false,
+            down_said: None,
+            idle_since: None,
+            next_ends: now,
+            next_tick: now,
+            last_look: now,
+            strays: 0,
+            shown_after: None,
+            member_id: String::new(),
+            failed: None,
+        })
+    }
+
+    fn run(mut self) -> Ended {
+        while !self.member.is_gone() {
+            while let Ok(message) = self.received.try_recv() {
+                self.on_message(message);
+            }
+            let now = Instant::now();
+            let slept = now.duration_since(std::mem::replace(&mut self.last_look, now));
+            if self.world.fixed.clients.session.is_some_and(|session| slept >= session) {
+                self.input(Input::Slept(slept));
+            }
+            self.poll_clients();
+            let now = Instant::now();
+            if now >= self.next_tick {
+                self.next_tick = now + if self.member.is_in() { TICK } else { LEAVING_TICK };
+                self.tick(now);
+            }
+            self.show_topics_after_a_commit();
+            self.fail_in_trouble();
+            std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
+        }
+        self.end()
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.world.fixed.started.elapsed();
+        self.member.input(now, input, &mut self.world);
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Stop => self.begin_stop(StopReason::Asked),
+            Message::Topics(seen) => self.on_topics(seen),
+            Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
+                self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
+                self.world.lane_has_ended(&lane);
+            }
+            Message::Lane(LaneMessage::QueueFailed(lane, error)) => {
+                let out_of_range = error.kind == FetchErrorKind::OffsetOutOfRange;
+                self.event(Event::Error {
+                    message: format!("{error}; reading again from where {lane} stands"),
+                });
+                self.input(Input::LaneFailed { lane, out_of_range });
+            }
+            Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
+            Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
+        }
+    }
+
+    fn begin_stop(&mut self, reason: StopReason) {
+        if self.stop.is_none() {
+            self.stop = Some((reason, Instant::now()));
+        }
+        self.input(Input::Stop);
+    }
+
+    fn poll_clients(&mut self) {
+        while let Some(event) = self.world.membership.as_ref().and_then(|membership| membership.poll()) {
+            self.on_native(event);
+        }
+        while let Some(event) = self.world.answers.poll() {
+            self.on_native(event);
+        }
+        for event in self.world.fetcher.poll() {
+            match event {
+                FetcherEvent::Stray { partition, offset } => self.on_stray(partition, offset),
+                FetcherEvent::Error(error) => self.on_fetch_error(&error),
+            }
+        }
+        if self.world.membership.as_ref().is_some_and(|membership| membership.is_closed()) {
+            self.input(Input::ClientClosed);
+        }
+    }
+
+    fn on_native(&mut self, event: NativeEvent) {
+        if let Some(result) = self.world.take_search_answer(&event) {
+            self.on_search(result);
+            return;
+        }
+        match event {
+            NativeEvent::Rebalance { assign: true, partitions } => self.input(Input::Assign(partitions)),
+            NativeEvent::Rebalance { assign: false, partitions } => {
+                let lost = self.world.membership.as_ref().is_some_and(|membership| {
+                    !membership.is_closing() && membership.client().assignment_lost()
+                });
+                self.input(Input::Revoke { partitions, lost });
+            }
+            NativeEvent::Commit { token, error, partitions } => {
+                let result = match error {
+                    Some(error) => Err(commit_failure(&error)),
+                    None => Ok(partitions
+                        .into_iter()
+                        .map(|(partition, _, error)| (partition, error.as_ref().map(commit_failure)))
+                        .collect()),
+                };
+                self.input(Input::Committed { token, result });
+            }
+            NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
+            NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
+            NativeEvent::RebalanceError(error) => self.on_membership_error(error, false),
+            NativeEvent::Record(partition, offset) => self.on_stray(partition, offset),
+            NativeEvent::RecordError(_, error) => self.on_membership_error(error, false),
+            NativeEvent::Committed { .. }
+            | NativeEvent::Offsets { .. }
+            | NativeEvent::Stats(_)
+            | NativeEvent::TokenRefresh
+            | NativeEvent::Other(_) => {}
+        }
+    }
+
+    fn on_search(&mut self, result: SearchResult) {
+        if result.found.iter().any(|(_, found)| found.is_err()) {
+            self.topics.look();
+        }
+        self.input(Input::Starts { token: result.token, found: result.found });
+    }
+
+    fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {
+        let ends: HashMap<&TopicPartition, i64> = ends
+            .iter()
+            .filter(|(_, _, error)| error.is_none())
+            .map(|(of, end, _)| (of, end.offset))
+            .collect();
+        for (lane, shared) in &self.world.lanes {
+            if let Some(end) = ends.get(&lane.partition) {
+                shared.end.store(*end, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// I6: a record that came round its partition's queue is counted and fetched again.
+    fn on_stray(&mut self, partition: TopicPartition, offset: i64) {
+        self.strays += 1;
+        let lane = self.world.lanes.keys().find(|lane| lane.partition == partition).cloned();
+        self.event(Event::Stray { partition, offset });
+        if let Some(lane) = lane {
+            self.input(Input::LaneFailed { lane, out_of_range: false });
+        }
+    }
+
+    fn on_fetch_error(&mut self, error: &FetchError) {
+        self.last_error = Some(error.message.clone());
+        match error.kind {
+            FetchErrorKind::BrokersDown => self.say_brokers_are_down(),
+            FetchErrorKind::Refused => {
+                self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_membership_error(&mut self, error: KafkaError, fatal: bool) {
+        self.last_error = Some(error.message.clone());
+        let kind = match error.code {
+            codes::FENCED_INSTANCE_ID => Some(ErrorKind::Fenced),
+            codes::GROUP_AUTHORIZATION_FAILED | codes::TOPIC_AUTHORIZATION_FAILED => Some(ErrorKind::Refused),
+            _ if fatal => Some(ErrorKind::Fatal),
+            codes::_ALL_BROKERS_DOWN => {
+                self.say_brokers_are_down();
+                None
+            }
+            // Told by the watch for topics, or mended by the client itself.
+            codes::UNKNOWN_TOPIC_OR_PART | codes::_TRANSPORT | codes::_RESOLVE | codes::_TIMED_OUT => None,
+            _ => {
+                self.event(Event::Error { message: format!("membership: {error}") });
+                None
+            }
+        };
+        if let Some(kind) = kind {
+            self.world.trouble.get_or_insert((kind, error.message));
+        }
+    }
+
+    fn say_brokers_are_down(&mut self) {
+        let is_new = self.down_said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
+        if self.reached && is_new {
+            self.down_said = Some(Instant::now());
+            let error = self.last_error.clone().unwrap_or_default();
+            self.event(Event::BrokersDown { error });
+        }
+    }
+
+    fn on_topics(&mut self, seen: TopicsSeen) {
+        if let Some(error) = seen.error {
+            let refused = [codes::TOPIC_AUTHORIZATION_FAILED, codes::CLUSTER_AUTHORIZATION_FAILED];
+            if refused.contains(&error.code) {
+                self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
+            }
+            if self.last_error.is_none() || self.reached {
+                self.last_error = Some(error.message);
+            }
+            return;
+        }
+        self.reached = true;
+        let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
+        for topic in seen.missing {
+            if ends_by_itself && self.world.known.is_none() {
+                let message = format!("topic \"{topic}\" does not exist, or nothing matches it");
+                self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
+            } else if self.missing_said.insert(topic.clone()) {
+                self.event(Event::TopicMissing { topic });
+            }
+        }
+        self.world.known.get_or_insert_with(|| seen.partitions.clone());
+        if seen.partitions.is_empty() || self.world.trouble.is_some() {
+            return;
+        }
+        let names: Vec<String> = seen.partitions.keys().cloned().collect();
+        if self.world.subscription.is_empty() {
+            self.world.subscription = names;
+            self.input(Input::Join);
+        } else if names != self.world.subscription {
+            self.world.subscription = names;
+            self.to_show = Some(Change::Names);
+        } else if seen.partitions != self.partitions && self.to_show.is_none() {
+            self.to_show = Some(Change::Partitions);
+        }
+        self.partitions = seen.partitions;
+    }
+
+    fn show_topics_after_a_commit(&mut self) {
+        if self.world.last_commit != self.shown_after {
+            self.shown_after = self.world.last_commit;
+            self.show_topics();
+        }
+    }
+
+    /// Shows membership a change of topics. Only when no event is unanswered and the member is as steady
+    /// as can be known: a change in the middle of a hold makes a classic member rejoin with its revoke
+    /// unanswered.
+    fn show_topics(&mut self) {
+        if self.member.is_held() || !self.member.is_in() {
+            return;
+        }
+        let Some(membership) = &self.world.membership else { return };
+        let shown = match self.to_show.take() {
+            Some(Change::Names) => membership.client().subscribe(&self.world.subscription),
+            // With KIP-848 the broker tells of new partitions.
+            Some(Change::Partitions) if self.protocol != Protocol::Consumer => {
+                self.topics.show(membership.client().clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = shown {
+            self.event(Event::Error {
+                message: format!("could not subscribe to a change of topics: {error}"),
+            });
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.input(Input::Tick);
+        if let Some(result) = self.world.finish_search() {
+            self.on_search(result);
+        }
+        self.check_fetcher();
+        let lanes_open = !self.world.lanes.is_empty();
+        if self.to_show.is_some() && !lanes_open {
+            self.show_topics();
+        }
+        if !self.reached && self.world.fixed.started.elapsed() >= NO_BROKER {
+            let last = self.last_error.clone().unwrap_or_else(|| "no answer".into());
+            let message = format!(
+                "no broker was reached at {} for {} s; the last error: {last}",
+                self.brokers,
+                NO_BROKER.as_secs()
+            );
+            self.world.trouble.get_or_insert((ErrorKind::NoBroker, message));
+        }
+        if self.exit_at_end && self.stop.is_none() && self.is_at_end(now) {
+            self.begin_stop(StopReason::AtEnd);
+        }
+        if lanes_open && now >= self.next_ends {
+            self.next_ends = now + ENDS_INTERVAL;
+            self.ask_for_ends();
+        }
+        self.show(now);
+    }
+
+    /// I13: the fetcher fetches what it was told to, and nothing else.
+    fn check_fetcher(&mut self) {
+        for partition in self.world.fetcher.fetching() {
+            if !self.world.fetching.contains(&partition) {
+                self.world.stop_fetching(&partition);
+                let message = format!("{partition} was fetched without a lane, and was stopped");
+                self.event(Event::Error { message });
+            }
+        }
+    }
+
+    /// Everything that is held is finished up to the end that it had when it was assigned.
+    fn is_at_end(&mut self, now: Instant) -> bool {
+        if !self.member.is_in() || !self.member.is_settled() {
+            self.idle_since = None;
+            return false;
+        }
+        if self.member.lanes().next().is_none() {
+            let assigned_once = match self.protocol {
+                Protocol::Consumer => self.world.member_is_known(),
+                _ => self.member.totals().rebalances > 0,
+            };
+            let since = *self.idle_since.get_or_insert(now);
+            return assigned_once && now.duration_since(since) >= IDLE_PATIENCE;
+        }
+        self.idle_since = None;
+        self.world.lanes.iter().all(|(lane, shared)| {
+            self.world.ends.get(&lane.partition).is_some_and(|end| shared.watermark().offset >= *end)
+        })
+    }
+
+    fn ask_for_ends(&self) {
+        let partitions: Vec<TopicPartition> =
+            self.world.lanes.keys().map(|lane| lane.partition.clone()).collect();
+        let read_committed = self.world.fixed.clients.read_committed;
+        let (client, queue) = (&self.world.asked, &self.world.answers);
+        // The next time will do where this one can't be asked.
+        client
+            .list_offsets(&partitions, OffsetSpec::Latest, read_committed, queue, ENDS_TOKEN, starts::TIMEOUT)
+            .ok();
+    }
+
+    fn show(&mut self, now: Instant) {
+        if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
+            self.member_id = membership.client().member_id();
+        }
+        let lanes = self
+            .member
+            .lanes()
+            .map(|(id, stage, committed)| ShownLane {
+                id: id.clone(),
+                stage,
+                committed,
+                shared: self.world.lanes.get(id).cloned(),
+            })
+            .collect();
+        let _ = now;
+        self.board.show(Shown {
+            member_id: self.member_id.clone(),
+            lanes,
+            rebalances: self.member.totals().rebalances,
+            finished_before: self.world.finished_before,
+            strays: self.strays,
+            last_commit: self.world.last_commit,
+            rebalancing: self.member.is_held(),
+            detached: self.member.detached() as u64,
+        });
+    }
+
+    fn fail_in_trouble(&mut self) {
+        let Some((kind, message)) = self.world.trouble.take() else { return };
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(Error::new(kind, message.clone()));
+        match kind {
+            // The client is done for: there is nothing to commit with.
+            ErrorKind::Fenced | ErrorKind::Fatal if !self.world.lanes.is_empty() => {
+                self.input(Input::Fatal(message));
+            }
+            ErrorKind::Fenced | ErrorKind::Fatal => {
+                self.input(Input::Fatal(message));
+                self.input(Input::Stop);
+            }
+            _ => self.input(Input::Stop),
+        }
+    }
+
+    fn event(&self, event: Event) {
+        self.world.event(event);
+    }
+
+    fn end(mut self) -> Ended {
+        self.show(Instant::now());
+        let totals = self.member.totals();
+        let detached = self.member.detached() as u64;
+        let reason = match (&self.failed, self.stop) {
+            (Some(error), _) => error.to_string(),
+            (None, Some((StopReason::AtEnd, _))) => "everything is finished up to the end".into(),
+            (None, Some((StopReason::Count, _))) => "as many records as wanted are finished".into(),
+            (None, _) => "asked to stop".into(),
+        };
+        let (why, since) = self.stop.unwrap_or((StopReason::Asked, Instant::now()));
+        let status = self.board.status();
+        let on_event = self.world.on_event.clone();
+        let failed = self.failed.take();
+        let World { fetcher, reaper, membership, answers, asked, .. } = self.world;
+        reaper.take((fetcher, membership, answers, asked));
+        drop(self.topics);
+        let left = reaper.wait(Instant::now() + REAP);
+        if left > 0 {
+            let message =
+                format!("{left} native clients did not end in time, and were left to end by themselves");
+            on_event(&Event::Error { message });
+        }
+        on_event(&Event::Stopped { reason });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Summary {
+                reason: why,
+                finished: status.finished,
+                unfinished: totals.unfinished,
+                uncommitted: totals.uncommitted,
+                detached,
+                stop: since.elapsed(),
+            }),
+        }
+    }
+}
+
+fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
+    let failure = match error.code {
+        codes::UNKNOWN_MEMBER_ID => CommitFailure::UnknownMember,
+        codes::ILLEGAL_GENERATION => CommitFailure::IllegalGeneration,
+        codes::REBALANCE_IN_PROGRESS => CommitFailure::RebalanceInProgress,
+        codes::FENCED_INSTANCE_ID => CommitFailure::FencedInstance,
+        codes::STALE_MEMBER_EPOCH => CommitFailure::StaleEpoch,
+        codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
+        _ => CommitFailure::Other,
+    };
+    (failure, error.to_string())
+}
+
+/// How often the member looks around.
+const TICK: Duration = Duration::from_millis(100);
+/// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.
+const LEAVING_TICK: Duration = Duration::from_millis(10);
+/// How often the logs' ends are asked for, for the lag that is shown.
+const ENDS_INTERVAL: Duration = Duration::from_secs(5);
+/// The native token of that question; searches have tokens that are 0, 1 or 2 modulo 4.
+const ENDS_TOKEN: u64 = 3;
+/// How long no broker may be reached at the start.
+const NO_BROKER: Duration = Duration::from_secs(30);
+/// How often it is said that no broker can be reached.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// How long a member that is to end at the end may be without any lane.
+const IDLE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the native clients may take to be destroyed before they are left to it.
+const REAP: Duration = Duration::from_millis(1_000);

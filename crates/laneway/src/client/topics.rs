@@ -1,0 +1,212 @@
+//! Which topics there are: looked for now and then, beside the client thread, by the client that fetches.
+//! So that client knows its topics before it starts in them, and membership is shown a change only when
+//! that does no harm.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::mailbox::{Mailbox, Message};
+use crate::error::{Error, ErrorKind};
+use crate::sys::{Client, KafkaError, TopicInfo, codes};
+
+/// What is to be read: names, and expressions that names are matched against.
+#[derive(Debug, Clone)]
+pub(crate) struct Patterns {
+    names: Vec<String>,
+    expressions: Vec<Regex>,
+}
+
+/// The topics as they are.
+#[derive(Debug, Default)]
+pub(crate) struct TopicsSeen {
+    /// Topics that exist, with the number of their partitions.
+    pub(crate) partitions: BTreeMap<String, i32>,
+    /// Names that do not exist, and expressions that match nothing.
+    pub(crate) missing: Vec<String>,
+    /// Why it could not be found out, or not in part.
+    pub(crate) error: Option<KafkaError>,
+}
+
+/// Looks for topics on a thread of its own, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct TopicWatch {
+    commands: Sender<Command>,
+}
+
+enum Command {
+    /// Show a membership client the partitions as they are now.
+    Show(Arc<Client>),
+    /// Look again now.
+    Look,
+}
+
+impl Patterns {
+    pub(crate) fn new(topics: &[String]) -> Result<Self, Error> {
+        let mut patterns = Self { names: Vec::new(), expressions: Vec::new() };
+        for topic in topics {
+            if topic.starts_with('^') {
+                let expression = Regex::new(topic).map_err(|error| {
+                    let message = format!("topic \"{topic}\" is not a regular expression: {error}");
+                    Error::new(ErrorKind::Config, message)
+                })?;
+                patterns.expressions.push(expression);
+            } else if is_topic_name(topic) {
+                patterns.names.push(topic.clone());
+            } else {
+                let message = format!(
+                    "\"{topic}\" is not a topic's name: 1 to 249 letters, digits, \".\", \"_\" and \"-\" are \
+                     allowed, or a regular expression that starts with \"^\""
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(patterns)
+    }
+
+    fn look(&self, client: &Client) -> TopicsSeen {
+        let mut seen = TopicsSeen::default();
+        for name in &self.names {
+            match client.metadata_of(name, TIMEOUT) {
+                Ok(info) => seen.note(info, true),
+                Err(error) => seen.error = Some(error),
+            }
+        }
+        if self.expressions.is_empty() || seen.error.is_some() {
+            return seen;
+        }
+        match client.metadata_all(TIMEOUT) {
+            Ok(all) => self.match_all(all, client, &mut seen),
+            Err(error) => seen.error = Some(error),
+        }
+        seen
+    }
+
+    fn match_all(&self, all: Vec<TopicInfo>, client: &Client, seen: &mut TopicsSeen) {
+        for expression in &self.expressions {
+            let mut matched = false;
+            for info in all.iter().filter(|info| expression.is_match(&info.name) && !is_internal(&info.name))
+            {
+                matched = true;
+                if seen.partitions.contains_key(&info.name) {
+                    continue;
+                }
+                // Asked for by name, the client knows the topic from now on.
+                match client.metadata_of(&info.name, TIMEOUT) {
+                    Ok(info) => seen.note(info, false),
+                    Err(error) => seen.error = Some(error),
+                }
+            }
+            if !matched {
+                seen.missing.push(expression.as_str().to_owned());
+            }
+        }
+    }
+}
+
+impl TopicsSeen {
+    fn note(&mut self, info: TopicInfo, by_name: bool) {
+        match info.error {
+            None if info.partitions > 0 => {
+                self.partitions.insert(info.name, info.partitions);
+            }
+            Some(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => {
+                if by_name {
+                    self.missing.push(info.name);
+                }
+            }
+            // It is being made, or its leader is.
+            None => {}
+            Some(error) => self.error = Some(error),
+        }
+    }
+}
+
+impl TopicWatch {
+    /// Starts to look, at once and then each `interval`; more often while anything is missing.
+    pub(crate) fn start(
+        client: Arc<Client>,
+        patterns: Patterns,
+        interval: Duration,
+        mailbox: Mailbox,
+    ) -> std::io::Result<Self> {
+        let (commands, received) = channel();
+        std::thread::Builder::new()
+            .name("laneway-topics".into())
+            .spawn(move || watch(&client, &patterns, interval, &mailbox, &received))?;
+        Ok(Self { commands })
+    }
+
+    /// Has `membership` look at all topics again, so that it sees new partitions.
+    pub(crate) fn show(&self, membership: Arc<Client>) {
+        self.commands.send(Command::Show(membership)).ok();
+    }
+
+    /// Looks again at once. With what it finds the client also learns the leaders anew: its questions for
+    /// offsets would go on with the old ones, after a broker was started again.
+    pub(crate) fn look(&self) {
+        self.commands.send(Command::Look).ok();
+    }
+}
+
+fn watch(
+    client: &Client,
+    patterns: &Patterns,
+    interval: Duration,
+    mailbox: &Mailbox,
+    commands: &Receiver<Command>,
+) {
+    loop {
+        let seen = patterns.look(client);
+        let is_whole = seen.missing.is_empty() && seen.error.is_none() && !seen.partitions.is_empty();
+        mailbox.post(Message::Topics(seen));
+        let pause = if is_whole { interval } else { interval.min(SHORT_INTERVAL) };
+        loop {
+            match commands.recv_timeout(pause) {
+                Ok(Command::Show(membership)) => {
+                    // Asking for all topics makes that client look at its subscription again.
+                    membership.metadata_all(TIMEOUT).ok();
+                }
+                Ok(Command::Look) | Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+}
+
+fn is_topic_name(name: &str) -> bool {
+    let is_allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(is_allowed)
+}
+
+/// Kafka's own topics, which no expression matches (as in the Java client).
+fn is_internal(name: &str) -> bool {
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"].contains(&name)
+}
+
+/// How long one question for metadata may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How often topics are looked for while one is missing or no broker answers.
+const SHORT_INTERVAL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn error_of(topic: &str) -> String {
+        Patterns::new(&[topic.to_owned()]).expect_err(topic).to_string()
+    }
+
+    #[test]
+    fn names_and_expressions_that_are_neither_are_refused_by_name() {
+        assert!(error_of("^a(").contains("^a("));
+        assert!(error_of("no spaces").contains("no spaces"));
+        assert!(error_of("").contains("not a topic's name"));
+        Patterns::new(&["orders".into(), "^pay.*".into()]).unwrap();
+    }
+}

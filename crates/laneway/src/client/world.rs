@@ -1,0 +1,271 @@
+//! The world of a member, as it is: the membership client, the fetcher, and the lanes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use laneway_core::{
+    Answer, Found, From, LaneId, Port, Position, Protocol, Report, Reset, TopicPartition, Want,
+};
+
+use super::membership::Membership;
+use super::reaper::Reaper;
+use super::starts::{Rules, Search, SearchResult};
+use crate::builder::{EventSink, StuckHandlers};
+use crate::error::ErrorKind;
+use crate::event::{Event, LaneStart, StartedFrom};
+use crate::fetcher::{Fetcher, Wake};
+use crate::lane::{Backoff, Lane, LaneShared, Order, Quota, Tell};
+use crate::properties::Clients;
+use crate::sys::{Client, NativeEvent, Queue};
+
+/// Puts a lane's task on the caller's runtime.
+pub(crate) type Spawn = Box<dyn Fn(Lane) + Send>;
+
+/// What the client thread owns, and does what the member decides.
+pub(crate) struct World {
+    pub(super) membership: Option<Membership>,
+    pub(super) fetcher: Box<dyn Fetcher>,
+    /// What is asked of the brokers goes through the client that looks for topics, the fetcher's own: it is
+    /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
+    pub(super) answers: Queue,
+    pub(super) asked: Arc<Client>,
+    pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
+    /// What the fetcher was told to fetch.
+    pub(super) fetching: BTreeSet<TopicPartition>,
+    pub(super) search: Option<Search>,
+    /// The log's end of each partition when it was assigned.
+    pub(super) ends: BTreeMap<TopicPartition, i64>,
+    pub(super) subscription: Vec<String>,
+    /// Partitions of each topic when the consumer started.
+    pub(super) known: Option<BTreeMap<String, i32>>,
+    pub(super) on_event: EventSink,
+    /// When a commit was last acknowledged.
+    pub(super) last_commit: Option<Instant>,
+    pub(super) trouble: Option<(ErrorKind, String)>,
+    pub(super) reaper: Reaper,
+    pub(super) finished_before: u64,
+    pub(super) fixed: Fixed,
+}
+
+/// What does not change.
+pub(crate) struct Fixed {
+    pub(super) started: Instant,
+    pub(super) clients: Clients,
+    pub(super) protocol: Protocol,
+    pub(super) group: String,
+    pub(super) reset: Reset,
+    pub(super) backoff: Backoff,
+    pub(super) quota: Option<Arc<Quota>>,
+    pub(super) spawn: Spawn,
+    pub(super) wake: Wake,
+    pub(super) tell: Tell,
+    pub(super) stuck: StuckHandlers,
+}
+
+impl World {
+    /// Takes in an answer of the search, and answers its result when it is whole.
+    pub(super) fn take_search_answer(&mut self, event: &NativeEvent) -> Option<SearchResult> {
+        if !self.search.as_mut()?.take(event) {
+            return None;
+        }
+        self.finish_search()
+    }
+
+    /// The result of the search, if all its questions are answered.
+    pub(super) fn finish_search(&mut self) -> Option<SearchResult> {
+        let search = self.search.take_if(|search| search.is_answered())?;
+        let unknown = BTreeMap::new();
+        let known = self.known.as_ref().unwrap_or(&unknown);
+        let result = search.finish(&Rules { reset: self.fixed.reset, known });
+        self.ends.extend(result.ends.clone());
+        if let Some(reason) = &result.refused {
+            self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
+        }
+        Some(result)
+    }
+
+    pub(super) fn event(&self, event: Event) {
+        (self.on_event)(&event);
+    }
+
+    pub(super) fn error(&self, message: String) {
+        self.event(Event::Error { message });
+    }
+
+    fn on_detached(&self, lane: &LaneId) {
+        let message = format!("a handler of {lane} was cancelled, blocks its thread and does not end");
+        if self.fixed.stuck == StuckHandlers::ExitProcess {
+            // Nothing else keeps a second member from working on the partition beside it (I2).
+            self.error(format!("{message}: ending the process"));
+            self.event(Event::Stopped { reason: "a handler did not end".into() });
+            std::process::exit(EXIT_STUCK);
+        }
+        self.error(format!("{message}: it is left behind, and nothing of it counts"));
+    }
+
+    pub(super) fn lane_has_ended(&mut self, lane: &LaneId) {
+        if let Some(shared) = self.lanes.remove(lane) {
+            self.finished_before += shared.finished();
+        }
+    }
+
+    pub(super) fn stop_fetching(&mut self, partition: &TopicPartition) {
+        if let Err(error) = self.fetcher.stop(std::slice::from_ref(partition)) {
+            self.error(format!("could not stop fetching {partition}: {error}"));
+        }
+    }
+
+    fn order(&mut self, lane: &LaneId, order: Order, deadline: Instant) {
+        if self.fetching.remove(&lane.partition) {
+            self.stop_fetching(&lane.partition);
+        }
+        if let Some(shared) = self.lanes.get(lane) {
+            shared.give(order, deadline);
+        }
+    }
+}
+
+impl Port for World {
+    fn join(&mut self) {
+        let joined = self
+            .fixed
+            .clients
+            .membership_config()
+            .map_err(|error| error.to_string())
+            .and_then(|config| Membership::join(config, &self.subscription, &self.fixed.wake));
+        match joined {
+            Ok(membership) => self.membership = Some(membership),
+            Err(error) => {
+                self.trouble = Some((ErrorKind::Fatal, format!("could not join the group: {error}")))
+            }
+        }
+    }
+
+    fn member_is_known(&self) -> bool {
+        self.membership.as_ref().is_some_and(|membership| membership.is_known(self.fixed.protocol))
+    }
+
+    fn assignment(&self) -> Option<BTreeSet<TopicPartition>> {
+        self.membership.as_ref()?.assignment()
+    }
+
+    fn answer(&mut self, answer: &Answer) -> Result<(), String> {
+        match &self.membership {
+            Some(membership) => membership.answer(answer).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) -> Result<(), String> {
+        let membership = self.membership.as_ref().ok_or("there is no membership client")?;
+        // I13: with an empty member id a commit would be taken as one from outside the group
+        // (librdkafka#5585).
+        if !membership.is_known(self.fixed.protocol) {
+            return Err("the group does not know this member (yet, or any more)".into());
+        }
+        let sent = membership.client().commit(offsets, membership.replies(), token);
+        sent.map_err(|error| error.to_string())
+    }
+
+    fn find_starts(&mut self, token: u64, wanted: &[Want]) {
+        let read_committed = self.fixed.clients.read_committed;
+        let (client, answers) = (&self.asked, &self.answers);
+        self.search = Some(Search::ask(token, wanted, client, answers, &self.fixed.group, read_committed));
+    }
+
+    fn unsubscribe(&mut self) {
+        if let Some(Err(error)) = self.membership.as_ref().map(|membership| membership.client().unsubscribe())
+        {
+            self.error(format!("could not leave the group: {error}"));
+        }
+    }
+
+    fn begin_close(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        if let Err(error) = membership.begin_close(&self.fixed.wake) {
+            self.error(format!("could not close the membership client: {error}"));
+        }
+    }
+
+    fn discard(&mut self) {
+        self.search = None;
+        if let Some(membership) = self.membership.take() {
+            membership.discard(&self.reaper);
+        }
+    }
+
+    fn open(&mut self, lane: &LaneId, at: Position) -> Result<(), String> {
+        let shared = Arc::new(LaneShared::new(lane.clone(), at));
+        if let Some(end) = self.ends.get(&lane.partition) {
+            shared.end.store(*end, Ordering::Relaxed);
+        }
+        let woken = Arc::downgrade(&shared);
+        let wake: Wake = Arc::new(move || {
+            if let Some(shared) = woken.upgrade() {
+                shared.wake.notify_one();
+            }
+        });
+        let queue = self.fetcher.start(&lane.partition, at, wake).map_err(|error| error.to_string())?;
+        self.fetching.insert(lane.partition.clone());
+        self.lanes.insert(lane.clone(), shared.clone());
+        (self.fixed.spawn)(Lane {
+            shared,
+            queue,
+            start: at,
+            backoff: self.fixed.backoff,
+            quota: self.fixed.quota.clone(),
+            tell: self.fixed.tell.clone(),
+        });
+        Ok(())
+    }
+
+    fn drain(&mut self, lane: &LaneId, deadline: Duration) {
+        let deadline = self.fixed.started + deadline;
+        self.order(lane, Order::Drain, deadline);
+    }
+
+    fn cancel(&mut self, lane: &LaneId) {
+        self.order(lane, Order::Cancel, Instant::now() + crate::properties::GRACE);
+    }
+
+    fn progress(&self, lane: &LaneId) -> Option<Position> {
+        self.lanes.get(lane).map(|shared| shared.watermark())
+    }
+
+    /// Told at once: that a lane ended must be known before anybody else can work on its partition.
+    fn report(&mut self, report: Report) {
+        let event = match report {
+            Report::Assigned(opened) => {
+                let start = |(lane, found): (LaneId, Found)| {
+                    LaneStart::new(lane, found.position.offset, started_from(found.from))
+                };
+                Event::Assigned { lanes: opened.into_iter().map(start).collect() }
+            }
+            Report::Revoked { lanes, drained, drain } => Event::Revoked { lanes, drained, drain },
+            Report::Lost { lanes, reason } => Event::Lost { lanes, reason },
+            Report::Committed(offsets) => {
+                self.last_commit = Some(Instant::now());
+                let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();
+                Event::Committed { offsets }
+            }
+            Report::CommitFailed(error) => Event::CommitFailed { error },
+            Report::Detached(lane) => return self.on_detached(&lane),
+            Report::Error(message) => Event::Error { message },
+        };
+        self.event(event);
+    }
+}
+
+fn started_from(from: From) -> StartedFrom {
+    match from {
+        From::Committed => StartedFrom::Committed,
+        From::Beginning => StartedFrom::Beginning,
+        From::End => StartedFrom::End,
+        From::Restart => StartedFrom::Restart,
+    }
+}
+
+/// The exit code of a process that a stuck handler ends: records were unfinished at the drain deadline.
+const EXIT_STUCK: i32 = 3;

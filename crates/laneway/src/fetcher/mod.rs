@@ -1,0 +1,124 @@
+//! The seam behind which records are fetched. Nothing outside it knows how.
+//!
+//! A [`Fetcher`] is told, one partition at a time, to start at an offset or to stop; a lane takes records
+//! from the [`PartitionQueue`] that starting gave it, and is woken through a [`Wake`].
+
+mod native;
+
+use std::fmt;
+use std::sync::Arc;
+
+use laneway_core::{Position, TopicPartition};
+
+use crate::record::Batch;
+
+pub(crate) use native::NativeFetcher;
+
+/// Called when a queue that was empty is no longer. May be called from any thread, with locks of the
+/// fetcher's held: it may only wake.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Fetches records of the partitions that it is told to.
+///
+/// Called on the client thread, so nothing here may block for long. There is at most one
+/// [`PartitionQueue`] of a partition at a time: the caller drops the old one before it starts anew.
+pub trait Fetcher: Send {
+    /// Starts fetching `partition` at `from`. Nothing is fetched before the returned queue can take it.
+    ///
+    /// # Errors
+    /// When the partition's queue can't be made or the fetch can't be started. Then nothing was started.
+    fn start(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError>;
+
+    /// Stops fetching `partitions`. What was fetched and not taken is thrown away.
+    ///
+    /// # Errors
+    /// When the client refuses. The partitions may then still be fetched.
+    fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError>;
+
+    /// What is being fetched, as the client itself says.
+    fn fetching(&self) -> Vec<TopicPartition>;
+
+    /// Serves the main queue, which is expected to deliver no records. Called at least every 100 ms.
+    fn poll(&mut self) -> Vec<FetcherEvent>;
+}
+
+/// What a fetcher's main queue brought.
+#[derive(Debug, Clone)]
+pub enum FetcherEvent {
+    /// A record that went round its partition's queue.
+    Stray {
+        /// The record's partition.
+        partition: TopicPartition,
+        /// The record's offset.
+        offset: i64,
+    },
+    /// An error of the client, such as a broker that can't be reached.
+    Error(FetchError),
+}
+
+/// The records of one partition, as they come.
+pub trait PartitionQueue: Send {
+    /// Takes up to `max` records, and does not wait for any.
+    fn take(&mut self, max: usize) -> Taken;
+}
+
+/// What was taken from a queue.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Records in the order of their offsets; none if there were none.
+    pub batch: Option<Arc<Batch>>,
+    /// The offset up to which the log was read, where its end was reached behind these records: the
+    /// lane's position, also where markers or compaction left no record.
+    pub end: Option<i64>,
+    /// Why the queue ended behind these records. Nothing more comes from it: the lane must be started
+    /// anew. What the client may have fetched past the error is not delivered.
+    pub error: Option<FetchError>,
+}
+
+/// Why fetching failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FetchError {
+    /// What kind of failure it is.
+    pub kind: FetchErrorKind,
+    /// What the client said, and about what.
+    pub message: String,
+}
+
+/// What kind of failure a [`FetchError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchErrorKind {
+    /// The offset is not in the log: below its start, or above its end.
+    OffsetOutOfRange,
+    /// A batch is damaged, or can't be decompressed.
+    Damaged,
+    /// The topic or partition is unknown to the brokers.
+    UnknownPartition,
+    /// Reading is not allowed, or the credentials are wrong.
+    Refused,
+    /// No broker can be reached.
+    BrokersDown,
+    /// Anything else, which is tried again.
+    Other,
+}
+
+impl FetchError {
+    /// A failure of `kind`.
+    pub fn new(kind: FetchErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for FetchError {}

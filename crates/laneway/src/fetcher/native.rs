@@ -1,0 +1,460 @@
+//! A [`Fetcher`] on librdkafka: a client that never subscribes, told its partitions by hand.
+
+use std::sync::Arc;
+
+use laneway_core::{Position, TopicPartition};
+
+use super::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake};
+use crate::record::Batch;
+use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
+
+/// Fetches with a native client of its own.
+#[derive(Debug)]
+pub(crate) struct NativeFetcher {
+    client: Arc<Client>,
+    main: Queue,
+}
+
+/// The split queue of one partition, for one assignment of it.
+#[derive(Debug)]
+struct NativePartition {
+    handle: PartitionHandle,
+    /// An error ended the queue: what librdkafka fetched past it is not delivered.
+    is_ended: bool,
+}
+
+impl NativeFetcher {
+    /// Takes a client that nobody subscribes or assigns anything. It was made with
+    /// `auto.offset.reset=error`, so that a reset is seen and not done, and `enable.partition.eof=true`.
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        let main = client.consumer_queue();
+        Self { client, main }
+    }
+}
+
+impl Fetcher for NativeFetcher {
+    fn start(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
+        let failed = |error| {
+            let what = format!("{partition}: the fetch at offset {} could not be started", from.offset);
+            fetch_error(&what, &error)
+        };
+        if from.offset < 0 {
+            // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
+            return Err(failed(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative")));
+        }
+        // In this order: what is assigned before its queue is split is delivered to the main queue.
+        let handle = self.client.partition_handle(partition).map_err(failed)?;
+        handle.on_ready(wake);
+        self.client.incremental_assign(&[(partition.clone(), from)]).map_err(failed)?;
+        Ok(Box::new(NativePartition { handle, is_ended: false }))
+    }
+
+    fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        self.client
+            .incremental_unassign(partitions)
+            .map_err(|error| fetch_error(&format!("{partitions:?}: fetching could not be stopped"), &error))
+    }
+
+    fn fetching(&self) -> Vec<TopicPartition> {
+        self.client.assignment().unwrap_or_default()
+    }
+
+    fn poll(&mut self) -> Vec<FetcherEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.main.poll() {
+            match event {
+                NativeEvent::Record(partition, offset) => {
+                    events.push(FetcherEvent::Stray { partition, offset });
+                }
+                NativeEvent::RecordError(partition, error) if error.code != codes::_PARTITION_EOF => {
+                    events.push(FetcherEvent::Error(fetch_error(&partition.to_string(), &error)));
+                }
+                NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
+                    events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+}
+
+impl PartitionQueue for NativePartition {
+    fn take(&mut self, max: usize) -> Taken {
+        if self.is_ended {
+            return Taken::default();
+        }
+        let taken = self.handle.take(max);
+        self.is_ended = taken.error.is_some();
+        let error = taken.error.map(|(error, offset)| {
+            let partition = self.handle.partition();
+            let place = if offset < 0 { partition.to_string() } else { format!("{partition}@{offset}") };
+            fetch_error(&place, &error)
+        });
+        Taken { batch: taken.batch.map(Batch::from_native), end: taken.end, error }
+    }
+}
+
+fn fetch_error(what: &str, error: &KafkaError) -> FetchError {
+    FetchError::new(kind(error.code), format!("{what}: {error} ({})", error.name()))
+}
+
+fn kind(code: i32) -> FetchErrorKind {
+    match code {
+        // With `auto.offset.reset=error` both come as the first one.
+        codes::_AUTO_OFFSET_RESET | codes::OFFSET_OUT_OF_RANGE | codes::_LOG_TRUNCATION => {
+            FetchErrorKind::OffsetOutOfRange
+        }
+        // An unknown "magic" is told as not implemented, and a batch that ends too soon as an underflow.
+        codes::_BAD_MSG
+        | codes::_BAD_COMPRESSION
+        | codes::_NOT_IMPLEMENTED
+        | codes::_UNDERFLOW
+        | codes::CORRUPT_MESSAGE => FetchErrorKind::Damaged,
+        codes::UNKNOWN_TOPIC_OR_PART
+        | codes::_UNKNOWN_TOPIC
+        | codes::_UNKNOWN_PARTITION
+        | codes::UNKNOWN_TOPIC_ID => FetchErrorKind::UnknownPartition,
+        codes::TOPIC_AUTHORIZATION_FAILED
+        | codes::GROUP_AUTHORIZATION_FAILED
+        | codes::CLUSTER_AUTHORIZATION_FAILED
+        | codes::SASL_AUTHENTICATION_FAILED
+        | codes::UNSUPPORTED_SASL_MECHANISM
+        | codes::_AUTHENTICATION
+        | codes::_SSL => FetchErrorKind::Refused,
+        codes::_ALL_BROKERS_DOWN => FetchErrorKind::BrokersDown,
+        _ => FetchErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rdkafka_sys::rd_kafka_resp_err_t;
+
+    use super::*;
+    use crate::record::{OwnedRecord, Record, Timestamp};
+    use crate::sys::{MockCluster, Request, TestRecord, wait_for};
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("t", number)
+    }
+
+    fn fetcher(cluster: &MockCluster) -> NativeFetcher {
+        NativeFetcher::new(cluster.client(&[]))
+    }
+
+    fn start(fetcher: &mut NativeFetcher, partition: &TopicPartition, at: i64) -> Box<dyn PartitionQueue> {
+        fetcher.start(partition, Position::at(at), Arc::new(|| {})).unwrap()
+    }
+
+    /// Counts wakes.
+    fn counter() -> (Arc<AtomicUsize>, Wake) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let wake = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        (count, Arc::new(wake))
+    }
+
+    fn records(taken: &Taken) -> Vec<Record> {
+        let batch = taken.batch.as_ref();
+        batch.map_or(Vec::new(), |batch| (0..batch.len()).map(|i| batch.record(i).unwrap()).collect())
+    }
+
+    /// Takes until the end of the log or an error, and polls the main queue, where nothing may come.
+    fn take_to_end(fetcher: &mut NativeFetcher, queue: &mut dyn PartitionQueue) -> (Vec<Record>, Taken) {
+        let mut all = Vec::new();
+        let last = wait_for("the end of the log", || {
+            let events = fetcher.poll();
+            assert!(events.is_empty(), "{events:?}");
+            let taken = queue.take(100);
+            all.extend(records(&taken));
+            (taken.end.is_some() || taken.error.is_some()).then_some(taken)
+        });
+        (all, last)
+    }
+
+    fn offsets(records: &[Record]) -> Vec<i64> {
+        records.iter().map(Record::offset).collect()
+    }
+
+    /// What librdkafka puts first into the queue of a partition that is started, and delivers to nobody.
+    const BARRIER: usize = 1;
+
+    /// Waits until librdkafka has as many things for a partition, without taking any.
+    fn wait_for_waiting(fetcher: &NativeFetcher, partition: &TopicPartition, count: usize) {
+        wait_for("a full queue", || (fetcher.client.waiting(partition) >= count).then_some(()));
+    }
+
+    #[test]
+    fn records_come_as_they_were_produced() {
+        let cluster = MockCluster::new("t", 1);
+        let produced = [
+            TestRecord { key: None, payload: Some(b"plain"), timestamp: 1_700_000_000_000, headers: vec![] },
+            TestRecord { key: Some(b""), payload: Some(b""), timestamp: 5, headers: vec![] },
+            TestRecord { key: Some(b"tombstone"), payload: None, timestamp: 6, headers: vec![] },
+            TestRecord {
+                key: Some(b"\xff\0"),
+                payload: Some(b"\0\xfe"),
+                timestamp: 7,
+                headers: vec![
+                    (b"twice", Some(b"1")),
+                    (b"", Some(b"no name")),
+                    (b"not \xff utf-8", Some(b"\xfe")),
+                    (b"null", None),
+                    (b"twice", Some(b"2")),
+                    (b"zero \0 inside", Some(b"x")),
+                    (b"zero \0 and null", None),
+                    (b"empty", Some(b"")),
+                ],
+            },
+        ];
+        cluster.produce(&partition(0), &produced);
+
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+        assert_eq!(last.end, Some(4));
+        assert_eq!(fetched.len(), produced.len());
+        for (offset, (fetched, produced)) in fetched.iter().zip(&produced).enumerate() {
+            let expected = OwnedRecord {
+                topic: "t".into(),
+                partition: 0,
+                offset: offset as i64,
+                leader_epoch: fetched.leader_epoch(),
+                timestamp: Timestamp::Create(produced.timestamp),
+                key: produced.key.map(<[u8]>::to_vec),
+                payload: produced.payload.map(<[u8]>::to_vec),
+                headers: produced.headers.iter().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect(),
+            };
+            assert_eq!(fetched.to_owned_record(), expected);
+            assert_eq!(fetched.headers().len(), produced.headers.len());
+            assert_eq!(fetched.position().offset, offset as i64 + 1);
+            assert_eq!(fetched.position().leader_epoch, Some(0));
+        }
+    }
+
+    #[test]
+    fn each_partition_has_its_own_queue_and_the_main_one_stays_empty() {
+        let cluster = MockCluster::new("t", 3);
+        let mut fetcher = fetcher(&cluster);
+        let mut queues = Vec::new();
+        for number in 0..3 {
+            cluster.produce_plain(&partition(number), &["a", "b"]);
+            queues.push(start(&mut fetcher, &partition(number), i64::from(number == 1)));
+        }
+        for (number, queue) in queues.iter_mut().enumerate() {
+            let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+            assert_eq!(offsets(&fetched), if number == 1 { vec![1] } else { vec![0, 1] });
+            assert!(fetched.iter().all(|record| record.partition() == number as i32));
+            assert_eq!(last.end, Some(2));
+        }
+        let mut fetching = fetcher.fetching();
+        fetching.sort();
+        assert_eq!(fetching, [partition(0), partition(1), partition(2)]);
+        fetcher.stop(&[partition(0), partition(2)]).unwrap();
+        assert_eq!(fetcher.fetching(), [partition(1)]);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_asked_for_and_what_is_left_comes_next() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b", "c"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 4);
+        assert!(queue.take(0).batch.is_none());
+        assert_eq!(offsets(&records(&queue.take(2))), [0, 1]);
+        let last = queue.take(2);
+        assert_eq!((offsets(&records(&last)), last.end), (vec![2], Some(3)));
+        let nothing = queue.take(2);
+        assert!(nothing.batch.is_none() && nothing.end.is_none() && nothing.error.is_none());
+    }
+
+    #[test]
+    fn records_may_follow_the_end_of_the_log() {
+        let cluster = MockCluster::new("t", 1);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 1);
+        cluster.produce_plain(&partition(0), &["a"]);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 3);
+        // Neither end takes the room of a record.
+        let taken = queue.take(2);
+        assert_eq!((offsets(&records(&taken)), taken.end), (vec![0], Some(1)));
+    }
+
+    #[test]
+    fn a_wake_comes_when_the_queue_is_no_longer_empty() {
+        let cluster = MockCluster::new("t", 1);
+        let mut fetcher = fetcher(&cluster);
+        let (count, wake) = counter();
+        let mut queue = fetcher.start(&partition(0), Position::at(0), wake).unwrap();
+        let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+        assert_eq!((fetched.len(), last.end), (0, Some(0)));
+        for round in 1..4 {
+            let before = count.load(Ordering::SeqCst);
+            cluster.produce_plain(&partition(0), &["a"]);
+            wait_for("a wake", || (count.load(Ordering::SeqCst) > before).then_some(()));
+            let (fetched, _) = take_to_end(&mut fetcher, queue.as_mut());
+            assert_eq!(offsets(&fetched), [round - 1]);
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_started_again_delivers_from_there_and_nothing_stale() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b", "c", "d", "e"]);
+        let mut fetcher = fetcher(&cluster);
+        for at in [0, 3, 1, 4, 5, 2] {
+            let (count, wake) = counter();
+            let mut queue = fetcher.start(&partition(0), Position::at(at), wake).unwrap();
+            // Nobody takes what was fetched before: it must not keep the wake from coming.
+            wait_for("a wake", || (count.load(Ordering::SeqCst) > 0).then_some(()));
+            if at % 2 == 1 {
+                let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+                assert_eq!(offsets(&fetched), (at..5).collect::<Vec<_>>());
+                assert_eq!(last.end, Some(5));
+            } else {
+                wait_for_waiting(&fetcher, &partition(0), BARRIER + 6 - at as usize);
+            }
+            fetcher.stop(&[partition(0)]).unwrap();
+            drop(queue);
+        }
+    }
+
+    #[test]
+    fn an_error_of_an_earlier_start_is_not_told_to_a_later_one() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a"]);
+        let mut fetcher = fetcher(&cluster);
+        let queue = start(&mut fetcher, &partition(0), 99);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 1);
+        fetcher.stop(&[partition(0)]).unwrap();
+        drop(queue);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+        assert_eq!((offsets(&fetched), last.end), (vec![0], Some(1)));
+        assert!(last.error.is_none(), "{:?}", last.error);
+    }
+
+    #[test]
+    fn an_offset_that_is_not_in_the_log_is_an_error_that_names_it() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 99);
+        let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+        assert!(fetched.is_empty());
+        let error = last.error.unwrap();
+        assert_eq!(error.kind, FetchErrorKind::OffsetOutOfRange);
+        assert!(error.message.starts_with("t-0@99: "), "{error}");
+        assert!(error.message.contains("_AUTO_OFFSET_RESET"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_taken_past_an_error() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 3);
+        cluster.fail_next(Request::Fetch, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_INVALID_MSG);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 4);
+        cluster.produce_plain(&partition(0), &["c", "d"]);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 6);
+
+        let taken = queue.take(100);
+        assert_eq!((offsets(&records(&taken)), taken.end), (vec![0, 1], Some(2)));
+        let error = taken.error.unwrap();
+        assert_eq!(error.kind, FetchErrorKind::Damaged);
+        assert!(error.message.starts_with("t-0@2: "), "{error}");
+        cluster.produce_plain(&partition(0), &["e"]);
+        wait_for_waiting(&fetcher, &partition(0), 1);
+        let nothing = queue.take(100);
+        assert!(nothing.batch.is_none() && nothing.end.is_none() && nothing.error.is_none());
+    }
+
+    #[test]
+    fn what_was_left_behind_an_error_is_there_for_the_next_start() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 2);
+        cluster.fail_next(Request::Fetch, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_INVALID_MSG);
+        let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut());
+        let error = last.error.unwrap_or_else(|| wait_for("an error", || queue.take(1).error));
+        assert_eq!((offsets(&fetched), error.kind), (vec![0], FetchErrorKind::Damaged));
+        cluster.produce_plain(&partition(0), &["b"]);
+        fetcher.stop(&[partition(0)]).unwrap();
+        drop(queue);
+        let mut queue = start(&mut fetcher, &partition(0), 1);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, queue.as_mut()).0), [1]);
+    }
+
+    #[test]
+    fn records_outlive_their_queue_and_their_fetcher_and_may_be_read_side_by_side() {
+        let cluster = MockCluster::new("t", 1);
+        let value = "x".repeat(1_000);
+        let headers = vec![(b"name".as_slice(), Some(b"value".as_slice()))];
+        let record = TestRecord { payload: Some(value.as_bytes()), headers, ..TestRecord::default() };
+        cluster.produce(&partition(0), &[record]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        let (fetched, _) = take_to_end(&mut fetcher, queue.as_mut());
+        let client = Arc::downgrade(&fetcher.client);
+        drop((fetcher, queue, cluster));
+        assert!(client.upgrade().is_some());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    assert_eq!(fetched[0].payload(), Some(value.as_bytes()));
+                    assert_eq!(fetched[0].headers().next().unwrap().value, Some(b"value".as_slice()));
+                });
+            }
+        });
+        std::thread::spawn(move || drop(fetched)).join().unwrap();
+        assert!(client.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_start_that_is_refused_says_where_and_why() {
+        let cluster = MockCluster::new("t", 1);
+        let mut fetcher = fetcher(&cluster);
+        let error = fetcher.start(&partition(0), Position::at(-1), Arc::new(|| {})).err().unwrap();
+        assert!(error.message.contains("t-0") && error.message.contains("-1"), "{error}");
+        let queue = start(&mut fetcher, &partition(0), 0);
+        let error = fetcher.start(&partition(0), Position::at(0), Arc::new(|| {})).err().unwrap();
+        assert!(error.message.starts_with("t-0: "), "{error}");
+        drop(queue);
+        fetcher.stop(&[partition(0)]).unwrap();
+        let error = fetcher.stop(&[partition(0)]).unwrap_err();
+        assert!(error.message.contains("t-0"), "{error}");
+        assert!(fetcher.stop(&[]).is_ok());
+    }
+
+    #[test]
+    fn a_debugged_record_shows_nothing_of_what_is_in_it() {
+        let cluster = MockCluster::new("t", 1);
+        let record = TestRecord { key: Some(b"secret"), payload: None, ..TestRecord::default() };
+        cluster.produce(&partition(0), &[record]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        let (fetched, _) = take_to_end(&mut fetcher, queue.as_mut());
+        assert_eq!(format!("{:?}", fetched[0]), "t-0@0 (key 6 B, no payload, 0 headers)");
+    }
+}

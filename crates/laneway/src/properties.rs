@@ -1,0 +1,330 @@
+//! Where each property of Kafka's client goes, which ones are refused, and how a refusal is told without
+//! telling a secret.
+
+use std::time::Duration;
+
+use crate::builder::Builder;
+use crate::config::Protocol;
+use crate::error::{Error, ErrorKind};
+use crate::sys::Config;
+
+/// What the two clients are made with, and what Laneway itself takes from the properties. Not `Debug`: it
+/// holds secrets.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    membership: Vec<(String, String)>,
+    fetcher: Vec<(String, String)>,
+    /// How often topics are looked for.
+    pub(crate) topic_interval: Duration,
+    /// After how long without a heartbeat the group goes on without this member, where the client says.
+    pub(crate) session: Option<Duration>,
+    /// `isolation.level` is `read_committed`.
+    pub(crate) read_committed: bool,
+}
+
+impl Clients {
+    /// Routes the properties of a builder.
+    pub(crate) fn new(builder: &Builder) -> Result<Self, Error> {
+        let mut clients = Self {
+            membership: Vec::new(),
+            fetcher: Vec::new(),
+            topic_interval: DEFAULT_TOPIC_INTERVAL,
+            session: None,
+            read_committed: true,
+        };
+        clients.set_defaults(builder);
+        for (key, value) in &builder.properties {
+            clients.route(builder, key, value)?;
+        }
+        clients.set_fixed(builder);
+        clients.check_deadlines(builder)?;
+        clients.membership_config()?;
+        clients.session = clients.membership_milliseconds("session.timeout.ms")?;
+        clients.fetcher_config()?;
+        Ok(clients)
+    }
+
+    pub(crate) fn membership_config(&self) -> Result<Config, Error> {
+        config(&self.membership)
+    }
+
+    pub(crate) fn fetcher_config(&self) -> Result<Config, Error> {
+        config(&self.fetcher)
+    }
+
+    fn set_defaults(&mut self, builder: &Builder) {
+        if builder.protocol != Protocol::Consumer {
+            // How soon a rebalance is heard of: with 3 s, the client's default, partitions are silent longer.
+            self.membership.push(("heartbeat.interval.ms".into(), "500".into()));
+            self.membership.push(("session.timeout.ms".into(), "45000".into()));
+        }
+        // Both hold per partition, as queues are split.
+        self.fetcher.push(("queued.max.messages.kbytes".into(), "4096".into()));
+        self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
+        for properties in [&mut self.membership, &mut self.fetcher] {
+            properties.push(("client.id".into(), "laneway".into()));
+        }
+    }
+
+    fn route(&mut self, builder: &Builder, key: &str, value: &str) -> Result<(), Error> {
+        if let Some(reason) = refusal(builder, key, value) {
+            return Err(Error::new(ErrorKind::Config, format!("property \"{key}\" is refused: {reason}")));
+        }
+        let pair = || (key.to_owned(), value.to_owned());
+        match key {
+            "topic.metadata.refresh.interval.ms" => {
+                let milliseconds = value
+                    .parse()
+                    .ok()
+                    .filter(|ms| *ms > 0)
+                    .ok_or_else(|| invalid(key, value, "a number of milliseconds above 0 is wanted"))?;
+                self.topic_interval = Duration::from_millis(milliseconds);
+            }
+            "isolation.level" => {
+                self.read_committed = value != "read_uncommitted";
+                self.membership.push(pair());
+                self.fetcher.push(pair());
+            }
+            _ if MEMBERSHIP_ONLY.contains(&key) => self.membership.push(pair()),
+            _ if key == "check.crcs" || key.starts_with("fetch.") || key.starts_with("queued.") => {
+                self.fetcher.push(pair());
+            }
+            _ => {
+                self.membership.push(pair());
+                self.fetcher.push(pair());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the design needs, whatever else is set.
+    fn set_fixed(&mut self, builder: &Builder) {
+        for properties in [&mut self.membership, &mut self.fetcher] {
+            for (key, value) in [
+                ("bootstrap.servers", builder.brokers.as_str()),
+                ("group.id", builder.group.as_str()),
+                ("enable.auto.commit", "false"),
+                ("enable.auto.offset.store", "false"),
+                ("allow.auto.create.topics", "false"),
+            ] {
+                properties.push((key.into(), value.into()));
+            }
+        }
+        for (key, value) in [("auto.offset.reset", "error"), ("enable.partition.eof", "true")] {
+            self.fetcher.push((key.into(), value.into()));
+        }
+        // A change of metadata makes a classic member rejoin although its revoke is unanswered: membership
+        // refreshes its metadata only when it is told to.
+        self.membership.push(("topic.metadata.refresh.interval.ms".into(), "-1".into()));
+        let (key, value) = match builder.protocol {
+            Protocol::Eager => ("partition.assignment.strategy", "range,roundrobin"),
+            Protocol::Cooperative => ("partition.assignment.strategy", "cooperative-sticky"),
+            Protocol::Consumer => ("group.protocol", "consumer"),
+        };
+        if builder.protocol != Protocol::Eager || !self.membership.iter().any(|(set, _)| set == key) {
+            self.membership.push((key.into(), value.into()));
+        }
+        if let Some(id) = &builder.instance_id {
+            self.membership.push(("group.instance.id".into(), id.clone()));
+        }
+    }
+
+    fn membership_milliseconds(&self, key: &str) -> Result<Option<Duration>, Error> {
+        let Some((_, value)) = self.membership.iter().rev().find(|(set, _)| set == key) else {
+            return Ok(None);
+        };
+        let milliseconds =
+            value.parse().map_err(|_| invalid(key, value, "a number of milliseconds is wanted"))?;
+        Ok(Some(Duration::from_millis(milliseconds)))
+    }
+
+    fn check_deadlines(&self, builder: &Builder) -> Result<(), Error> {
+        let limit =
+            self.membership_milliseconds("max.poll.interval.ms")?.unwrap_or(DEFAULT_MAX_POLL_INTERVAL);
+        let needed = builder.drain_deadline + GRACE;
+        if needed >= limit && !builder.allow_long_drain {
+            let (drain, limit) = (builder.drain_deadline, limit);
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the drain deadline of {drain:?} and the {GRACE:?} beyond it must together be shorter than \
+                     max.poll.interval.ms ({limit:?}), or the group goes on without this member in the middle \
+                     of a drain: shorten the one or lengthen the other"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn config(properties: &[(String, String)]) -> Result<Config, Error> {
+    let mut config = Config::new();
+    for (key, value) in properties {
+        config.set(key, value).map_err(|refused| {
+            if refused.unknown {
+                let message = format!("property \"{key}\" is unknown to Kafka's client (librdkafka)");
+                return Error::new(ErrorKind::Config, message);
+            }
+            invalid(key, value, "Kafka's client (librdkafka) refuses that value")
+        })?;
+    }
+    Ok(config)
+}
+
+fn invalid(key: &str, value: &str, wanted: &str) -> Error {
+    let given =
+        if may_be_shown(key, value) { format!("\"{value}\"") } else { "its value (not shown)".into() };
+    Error::new(ErrorKind::Config, format!("property \"{key}\": {given}: {wanted}"))
+}
+
+/// Numbers and short words of properties that are not about security can be shown.
+fn may_be_shown(key: &str, value: &str) -> bool {
+    let is_about_security = ["sasl.", "ssl.", "password", "secret", "token", "jaas", "username"];
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "._-,".contains(character);
+    !is_about_security.iter().any(|part| key.contains(part))
+        && value.len() <= 32
+        && value.chars().all(is_plain)
+}
+
+/// Why a property can't be set, if it can't.
+fn refusal(builder: &Builder, key: &str, value: &str) -> Option<String> {
+    let contradicts = |typed: &str, with: &str| {
+        (value != with).then(|| format!("it contradicts {typed}, which says \"{with}\""))
+    };
+    match key {
+        "bootstrap.servers" | "metadata.broker.list" => contradicts("the brokers", &builder.brokers),
+        "group.id" => contradicts("the group", &builder.group),
+        "group.instance.id" => match &builder.instance_id {
+            Some(id) => contradicts("the instance id", id),
+            None => Some("give it as the instance id".into()),
+        },
+        "auto.offset.reset" => Some("resets are decided by Laneway: give it as the offset reset".into()),
+        "group.protocol" => {
+            let with = if builder.protocol == Protocol::Consumer { "consumer" } else { "classic" };
+            contradicts("the rebalance protocol", with)
+        }
+        "partition.assignment.strategy" => match builder.protocol {
+            Protocol::Cooperative => contradicts("the rebalance protocol", "cooperative-sticky"),
+            Protocol::Consumer => Some("with KIP-848 the broker assigns; see group.remote.assignor".into()),
+            Protocol::Eager if value.contains("cooperative") => {
+                Some("it contradicts the rebalance protocol, which says \"eager\"".into())
+            }
+            Protocol::Eager => None,
+        },
+        "session.timeout.ms" | "heartbeat.interval.ms" if builder.protocol == Protocol::Consumer => {
+            Some("with KIP-848 the broker decides it".into())
+        }
+        "sasl.oauthbearer.token.endpoint.url" if !value.starts_with("https://") => {
+            Some("tokens are fetched over https only".into())
+        }
+        _ => REFUSED.iter().find(|(refused, _)| *refused == key).map(|(_, reason)| (*reason).to_owned()),
+    }
+}
+
+const REFUSED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "Laneway commits what is finished, and nothing else"),
+    ("auto.commit.interval.ms", "give it as the commit interval"),
+    ("auto.commit.enable", "Laneway commits what is finished, and nothing else"),
+    ("enable.auto.offset.store", "Laneway commits what is finished, and nothing else"),
+    ("offset.store.method", "offsets are kept by the group"),
+    ("offset.store.path", "offsets are kept by the group"),
+    ("enable.partition.eof", "Laneway needs it, and sets it"),
+    ("topic.metadata.refresh.sparse", "Laneway looks for topics itself"),
+    ("allow.auto.create.topics", "a consumer that makes topics hides a wrong name"),
+    ("plugin.library.paths", "it loads code"),
+    ("ssl.engine.location", "it loads code"),
+    ("ssl.engine.id", "it loads code"),
+    ("ssl.providers", "it loads code"),
+    ("sasl.kerberos.kinit.cmd", "it runs a command"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "tokens that are not signed prove nothing"),
+    ("test.mock.num.brokers", "it replaces the cluster with one that is not real"),
+    ("log.queue", "Laneway reads the client's log itself"),
+    ("group.protocol.type", "it must be \"consumer\""),
+];
+
+const MEMBERSHIP_ONLY: &[&str] = &[
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "group.protocol",
+    "group.remote.assignor",
+    "coordinator.query.interval.ms",
+];
+
+/// What ending a drain, the last commit and the leave have beyond the drain deadline.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// librdkafka's default of `max.poll.interval.ms` (CONFIGURATION.md).
+const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+/// How often topics are looked for unless `topic.metadata.refresh.interval.ms` says otherwise.
+const DEFAULT_TOPIC_INTERVAL: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::Consumer;
+
+    fn build(properties: &[(&str, &str)]) -> Result<Clients, Error> {
+        let mut builder = Consumer::builder().brokers("127.0.0.1:9092").group("g").topics(["t"]);
+        for (key, value) in properties {
+            builder = builder.property(*key, *value);
+        }
+        Clients::new(&builder)
+    }
+
+    fn refused(key: &str, value: &str) -> String {
+        build(&[(key, value)]).err().expect(key).to_string()
+    }
+
+    #[test]
+    fn properties_go_where_they_belong() {
+        let clients = build(&[("session.timeout.ms", "9000"), ("fetch.min.bytes", "7"), ("client.id", "me")])
+            .ok()
+            .unwrap();
+        let has = |list: &[(String, String)], key: &str, value: &str| {
+            list.iter().any(|(k, v)| k == key && v == value)
+        };
+        assert!(has(&clients.membership, "session.timeout.ms", "9000"));
+        assert!(!has(&clients.fetcher, "session.timeout.ms", "9000"));
+        assert!(has(&clients.fetcher, "fetch.min.bytes", "7"));
+        assert!(!has(&clients.membership, "fetch.min.bytes", "7"));
+        assert!(has(&clients.fetcher, "client.id", "me") && has(&clients.membership, "client.id", "me"));
+    }
+
+    #[test]
+    fn what_contradicts_laneway_is_refused_by_name() {
+        for (key, value) in [
+            ("enable.auto.commit", "true"),
+            ("plugin.library.paths", "/tmp/x.so"),
+            ("auto.offset.reset", "earliest"),
+            ("group.id", "other"),
+            ("partition.assignment.strategy", "range"),
+        ] {
+            assert!(refused(key, value).contains(key));
+        }
+    }
+
+    #[test]
+    fn unknown_and_invalid_properties_are_named() {
+        assert!(refused("no.such.thing", "1").contains("unknown"));
+        assert!(refused("fetch.min.bytes", "many").contains("\"many\""));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let error = refused("ssl.endpoint.identification.algorithm", "hunter2");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = refused("sasl.oauthbearer.token.endpoint.url", "http://u:hunter2@h");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = refused("sasl.oauthbearer.method", "hunter2");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_drain_that_outlasts_the_rebalance_timeout_is_refused() {
+        assert!(refused("max.poll.interval.ms", "30000").contains("max.poll.interval.ms"));
+        assert!(build(&[("max.poll.interval.ms", "31000")]).is_ok());
+    }
+}

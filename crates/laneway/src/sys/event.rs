@@ -1,0 +1,224 @@
+//! What a queue brings, copied out of librdkafka's events. Nothing is answered here: a rebalance that is
+//! read is only told.
+
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use laneway_core::{Position, TopicPartition};
+use rdkafka_sys as native;
+use rdkafka_sys::{rd_kafka_event_t, rd_kafka_message_t};
+
+use super::error::{KafkaError, codes, text};
+use super::list::{Element, NO_OFFSET, Names, read, read_element};
+use super::raw;
+
+/// Something that a queue brought.
+#[derive(Debug, Clone)]
+pub(crate) enum NativeEvent {
+    /// The group assigns or revokes partitions, and waits for the answer.
+    Rebalance { assign: bool, partitions: Vec<TopicPartition> },
+    /// A rebalance failed. It waits for an answer too: nothing is assigned.
+    RebalanceError(KafkaError),
+    /// An error of the client as a whole.
+    Error { error: KafkaError, fatal: bool },
+    /// The answer to a commit: for each partition the offset that was sent.
+    Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
+    /// The answer to a question for committed offsets; a partition without one has no position.
+    Committed { token: u64, result: Result<PerPartition<Option<Position>>, KafkaError> },
+    /// The answer to a question for the bounds of logs.
+    Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
+    /// A record that went round its partition's queue.
+    Record(TopicPartition, i64),
+    /// An error of one partition that went round its queue.
+    RecordError(TopicPartition, KafkaError),
+    /// Statistics, as JSON.
+    Stats(String),
+    /// The client wants a new OAuth token.
+    TokenRefresh,
+    /// Anything else, by its name.
+    Other(String),
+}
+
+/// What is said of each partition, or why it can't be.
+pub(crate) type PerPartition<T> = Vec<(TopicPartition, T, Option<KafkaError>)>;
+
+/// A native event, owned.
+pub(super) struct Event(NonNull<rd_kafka_event_t>);
+
+impl Event {
+    /// Takes an event over.
+    ///
+    /// # Safety
+    /// `event` is null, or came from a poll, and is not used by anyone else afterwards.
+    pub(super) unsafe fn from_raw(event: *mut rd_kafka_event_t) -> Option<Self> {
+        NonNull::new(event).map(Self)
+    }
+
+    pub(super) fn read(&self) -> NativeEvent {
+        let event = self.0.as_ptr();
+        // SAFETY: the event is live and ours.
+        let kind = unsafe { native::rd_kafka_event_type(event) };
+        match kind {
+            native::RD_KAFKA_EVENT_REBALANCE => self.rebalance(),
+            native::RD_KAFKA_EVENT_ERROR => self.error(),
+            native::RD_KAFKA_EVENT_OFFSET_COMMIT => NativeEvent::Commit {
+                token: self.token(),
+                error: KafkaError::option(self.code()),
+                partitions: self.partitions(|e| (e.partition, e.offset, e.error)),
+            },
+            native::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => {
+                NativeEvent::Committed { token: self.token(), result: self.committed() }
+            }
+            native::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => {
+                NativeEvent::Offsets { token: self.token(), result: self.offsets() }
+            }
+            native::RD_KAFKA_EVENT_FETCH => self.record(),
+            native::RD_KAFKA_EVENT_STATS => self.stats(),
+            native::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => NativeEvent::TokenRefresh,
+            _ => self.other(),
+        }
+    }
+
+    fn rebalance(&self) -> NativeEvent {
+        match self.code() {
+            codes::_ASSIGN_PARTITIONS => {
+                NativeEvent::Rebalance { assign: true, partitions: self.partitions(|e| e.partition) }
+            }
+            codes::_REVOKE_PARTITIONS => {
+                NativeEvent::Rebalance { assign: false, partitions: self.partitions(|e| e.partition) }
+            }
+            _ => NativeEvent::RebalanceError(self.kafka_error()),
+        }
+    }
+
+    fn error(&self) -> NativeEvent {
+        // SAFETY: the event is live and an error, for which both calls are meant. The element that the first
+        // answers with is ours to destroy, after it was copied.
+        unsafe {
+            let element = native::rd_kafka_event_topic_partition(self.0.as_ptr());
+            if !element.is_null() {
+                let partition = read_element(element, &mut Names::default()).partition;
+                native::rd_kafka_topic_partition_destroy(element);
+                return NativeEvent::RecordError(partition, self.kafka_error());
+            }
+            let fatal = native::rd_kafka_event_error_is_fatal(self.0.as_ptr()) != 0;
+            NativeEvent::Error { error: self.kafka_error(), fatal }
+        }
+    }
+
+    fn committed(&self) -> Result<PerPartition<Option<Position>>, KafkaError> {
+        self.check()?;
+        // SAFETY: the event is live and of this kind; the groups, and what they point to, live as long as it
+        // does, and all of it is copied.
+        let elements = unsafe {
+            let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(self.0.as_ptr());
+            let mut count = 0;
+            let groups = native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+            if groups.is_null() || count == 0 {
+                return Err(KafkaError::new(codes::_FAIL, "the broker answered for no group"));
+            }
+            let group = *groups;
+            let error = native::rd_kafka_group_result_error(group);
+            if !error.is_null() {
+                let message = text(native::rd_kafka_error_string(error));
+                return Err(KafkaError::new(raw::rd_kafka_error_code(error), message));
+            }
+            read(native::rd_kafka_group_result_partitions(group))
+        };
+        let found = |e: Element| {
+            let position = (e.offset != NO_OFFSET).then(|| e.position());
+            (e.partition, position, e.error)
+        };
+        Ok(elements.into_iter().map(found).collect())
+    }
+
+    fn offsets(&self) -> Result<PerPartition<Position>, KafkaError> {
+        self.check()?;
+        let mut names = Names::default();
+        // SAFETY: the event is live and of this kind; the array has as many live elements as is said, which
+        // live as long as the event, and are copied.
+        let found = unsafe {
+            let result = native::rd_kafka_event_ListOffsets_result(self.0.as_ptr());
+            let mut count = 0;
+            let infos = native::rd_kafka_ListOffsets_result_infos(result, &mut count);
+            (0..count)
+                .map(|index| {
+                    let info = *infos.add(index);
+                    read_element(native::rd_kafka_ListOffsetsResultInfo_topic_partition(info), &mut names)
+                })
+                .map(|element| (element.partition.clone(), element.position(), element.error))
+                .collect()
+        };
+        Ok(found)
+    }
+
+    fn record(&self) -> NativeEvent {
+        // SAFETY: the event is live and a fetched message, which it keeps.
+        let partition = unsafe { message_partition(native::rd_kafka_event_message_next(self.0.as_ptr())) };
+        match partition {
+            Some((partition, offset)) => NativeEvent::Record(partition, offset),
+            None => self.other(),
+        }
+    }
+
+    fn stats(&self) -> NativeEvent {
+        // SAFETY: the event is live, and its text lives as long as it does, and is copied.
+        NativeEvent::Stats(unsafe { text(native::rd_kafka_event_stats(self.0.as_ptr())) })
+    }
+
+    fn other(&self) -> NativeEvent {
+        // SAFETY: the event is live, and its name is a static text.
+        NativeEvent::Other(unsafe { text(native::rd_kafka_event_name(self.0.as_ptr())) })
+    }
+
+    fn partitions<T>(&self, of: impl FnMut(Element) -> T) -> Vec<T> {
+        // SAFETY: the event is live and ours, and its list lives as long as it does.
+        let elements = unsafe { read(native::rd_kafka_event_topic_partition_list(self.0.as_ptr())) };
+        elements.into_iter().map(of).collect()
+    }
+
+    fn token(&self) -> u64 {
+        // SAFETY: the event is live and ours. What it answers with is only ever a number.
+        unsafe { native::rd_kafka_event_opaque(self.0.as_ptr()) }.addr() as u64
+    }
+
+    fn code(&self) -> i32 {
+        // SAFETY: the event is live and ours.
+        unsafe { raw::rd_kafka_event_error(self.0.as_ptr()) }
+    }
+
+    fn kafka_error(&self) -> KafkaError {
+        // SAFETY: the event is live and ours, and the text is copied at once.
+        let message = unsafe { text(native::rd_kafka_event_error_string(self.0.as_ptr())) };
+        KafkaError { code: self.code(), message }
+    }
+
+    fn check(&self) -> Result<(), KafkaError> {
+        if self.code() == codes::NO_ERROR { Ok(()) } else { Err(self.kafka_error()) }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the event is live and ours, and this is its end.
+        unsafe { native::rd_kafka_event_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// A token as librdkafka carries it: a number in a pointer's place, never followed.
+pub(super) fn opaque(token: u64) -> *mut c_void {
+    ptr::without_provenance_mut(token as usize)
+}
+
+/// # Safety
+/// `message` is null or a live message.
+unsafe fn message_partition(message: *const rd_kafka_message_t) -> Option<(TopicPartition, i64)> {
+    // SAFETY: by this function's contract; a topic's name lives as long as the topic, and is copied.
+    unsafe {
+        if message.is_null() || (*message).rkt.is_null() {
+            return None;
+        }
+        let topic = text(native::rd_kafka_topic_name((*message).rkt));
+        Some((TopicPartition::new(topic, (*message).partition), (*message).offset))
+    }
+}

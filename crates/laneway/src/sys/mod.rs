@@ -1,0 +1,36 @@
+//! librdkafka, wrapped: the only place with `unsafe` code.
+//!
+//! What crosses into C and back follows four rules. Everything that comes from a call is copied at once
+//! into types of our own, but for messages, which a [`NativeBatch`] owns. Every native object has one Rust
+//! owner that destroys it, and holds an `Arc` of the [`Client`] it belongs to, so that the client goes
+//! last. What a callback points to is freed only after the callback was switched off. Error codes are
+//! numbers: brokers know some that the bindings do not.
+
+mod admin;
+mod batch;
+mod client;
+mod config;
+mod error;
+mod event;
+mod headers;
+mod list;
+mod log;
+#[cfg(test)]
+mod mock;
+mod partition;
+mod queue;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use admin::{OffsetSpec, TopicInfo};
+pub(crate) use batch::NativeBatch;
+pub(crate) use client::Client;
+pub(crate) use config::Config;
+pub(crate) use error::{KafkaError, codes};
+pub(crate) use event::NativeEvent;
+pub(crate) use headers::NativeHeaders;
+#[cfg(test)]
+pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};
+pub(crate) use partition::PartitionHandle;
+pub(crate) use queue::Queue;

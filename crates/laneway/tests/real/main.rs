@@ -1,0 +1,14 @@
+//! Laneway against a real Apache Kafka: what must hold through every kind of rebalance, crash and stop, in
+//! all three protocols. Skipped, with a line, where there is no Java or Maven; see `real_kafka_or_skip`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod crashes;
+mod lanes;
+mod moves;
+mod support;
+
+#[test]
+#[ignore = "a member process of other tests"]
+fn member_process() {
+    support::run_member_process();
+}

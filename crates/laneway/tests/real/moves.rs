@@ -1,0 +1,196 @@
+//! Members that come and go with grace.
+
+use std::time::{Duration, Instant};
+
+use laneway::Protocol;
+use laneway_testing::history::{Expect, check};
+use laneway_testing::wait_until;
+
+use crate::support::{Member, PROTOCOLS, Scene, Spec, Work};
+
+/// A small random number generator, so that a failing run can be told by its seed.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// What came of a churn.
+pub struct Churned {
+    pub report: laneway_testing::history::Report,
+    pub longest_leave: Duration,
+    pub changes: usize,
+}
+
+/// Members of a group come and go, `changes` times, while records flow; then everything is finished.
+pub fn churn(
+    protocol: Protocol,
+    members: usize,
+    partitions: i32,
+    changes: usize,
+    pause: (u64, u64),
+) -> Option<Churned> {
+    let scene = Scene::new("churn", partitions, protocol)?;
+    let spec = Spec {
+        work: Work::Sleep(Duration::from_millis(2)),
+        drain: Duration::from_millis(200),
+        ..Spec::default()
+    };
+    let mut rng = Rng(0x9e37_79b9_7f4a_7c15 ^ changes as u64);
+    let traffic = scene.traffic(1_000);
+    let mut number = 0;
+    let mut join = |slots: &mut Vec<Member>| {
+        number += 1;
+        slots.push(scene.member(&format!("m{number}"), &spec));
+    };
+    let mut present: Vec<Member> = Vec::new();
+    for _ in 0..members {
+        join(&mut present);
+    }
+    let mut longest_leave = Duration::ZERO;
+    for _ in 0..changes {
+        std::thread::sleep(Duration::from_millis(pause.0 + rng.below(pause.1 - pause.0)));
+        let leaves = present.len() == members || (present.len() > 1 && rng.below(2) == 0);
+        if leaves {
+            let index = usize::try_from(rng.below(present.len() as u64)).unwrap();
+            let began = Instant::now();
+            present.swap_remove(index).leave();
+            longest_leave = longest_leave.max(began.elapsed());
+        } else {
+            join(&mut present);
+        }
+    }
+    traffic.end();
+    scene.wait_until_finished(Duration::from_secs(60));
+    for member in present {
+        let began = Instant::now();
+        member.leave();
+        longest_leave = longest_leave.max(began.elapsed());
+    }
+    wait_until(Duration::from_secs(1), "no ghost is listed", || scene.listed() == 0);
+    Some(Churned { report: check(&scene.recorder.history(), &Expect::graceful()), longest_leave, changes })
+}
+
+fn churned_well(protocol: Protocol) {
+    let Some(churned) = churn(protocol, 4, 12, 10, (400, 1_200)) else { return };
+    churned.report.assert_ok();
+    assert_eq!(churned.report.counts.strays, 0);
+    assert!(churned.longest_leave < Duration::from_millis(5_200), "a leave took {:?}", churned.longest_leave);
+    let (partition, silence) = churned.report.longest_silence_of_all().expect("some silence");
+    assert!(silence.length < Duration::from_secs(10), "{partition} was silent for {:?}", silence.length);
+}
+
+#[test]
+fn members_that_come_and_go_repeat_and_lose_nothing_eager() {
+    churned_well(Protocol::Eager);
+}
+
+#[test]
+fn members_that_come_and_go_repeat_and_lose_nothing_cooperative() {
+    churned_well(Protocol::Cooperative);
+}
+
+#[test]
+fn members_that_come_and_go_repeat_and_lose_nothing_consumer() {
+    churned_well(Protocol::Consumer);
+}
+
+#[test]
+fn a_member_that_left_is_gone_from_the_group() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("gone", 4, protocol) else { return };
+        scene.produce(100);
+        let member = scene.member("only", &Spec::default());
+        scene.wait_until_finished(Duration::from_secs(30));
+        assert_eq!(scene.listed(), 1);
+        let summary = member.leave();
+        assert_eq!((summary.unfinished, summary.uncommitted), (0, 0));
+        wait_until(Duration::from_secs(1), "it is not listed any more", || scene.listed() == 0);
+        let ends: i64 = scene
+            .admin()
+            .committed(&scene.group, &(0..4).map(|number| scene.partition(number)).collect::<Vec<_>>())
+            .expect("committed offsets")
+            .values()
+            .map(|committed| committed.offset)
+            .sum();
+        assert_eq!(ends, 100);
+        check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+    }
+}
+
+#[test]
+fn a_member_that_is_stopped_at_once_leaves_no_ghost() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("at-once", 4, protocol) else { return };
+        for delay in [0, 20, 60, 150] {
+            let member = scene.member(&format!("brief{delay}"), &Spec::default());
+            std::thread::sleep(Duration::from_millis(delay));
+            member.leave();
+        }
+        scene.produce(40);
+        let began = Instant::now();
+        let after = scene.member("after", &Spec::default());
+        scene.wait_until_finished(Duration::from_secs(20));
+        assert!(began.elapsed() < Duration::from_secs(10), "{protocol}: held up for {:?}", began.elapsed());
+        after.leave();
+        check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+    }
+}
+
+/// A lane that leaves drains for long, while others that stay have records waiting all the time.
+pub fn staying_lanes_beside_a_drain(protocol: Protocol, drain: Duration) -> Option<Duration> {
+    let scene = Scene::new("staying", 6, protocol)?;
+    scene.produce(30_000);
+    // Partition 0 takes as long as the drain for one record; the others have work for many seconds.
+    let slow = Spec { work: Work::SleepOn(0, drain), ..Spec::default() };
+    let first = scene.member("first", &slow);
+    wait_until(Duration::from_secs(20), "the first member has all lanes", || first.lanes() == 6);
+    let traffic = scene.traffic(3_000);
+    let second = scene.member("second", &slow);
+    wait_until(Duration::from_secs(40), "the second member has its lanes", || second.lanes() == 3);
+    let history = scene.recorder.history();
+    traffic.end();
+    let gap = longest_gap_of_staying_lanes(&history, "first", &scene, &first);
+    first.handle.stop();
+    second.handle.stop();
+    first.leave();
+    second.leave();
+    Some(gap)
+}
+
+/// The longest time between two records finished by lanes that the member had before and after.
+fn longest_gap_of_staying_lanes(
+    history: &laneway_testing::history::History,
+    member: &str,
+    scene: &Scene,
+    still: &Member,
+) -> Duration {
+    use laneway_testing::history::What;
+    let kept: Vec<_> = still.handle.status().lanes.iter().map(|lane| lane.lane.clone()).collect();
+    let mut longest = Duration::ZERO;
+    for lane in kept.iter().filter(|lane| lane.partition != scene.partition(0)) {
+        let times: Vec<Duration> = history
+            .events()
+            .iter()
+            .filter(|event| matches!(&event.what, What::Finished { member: by, lane: of, .. } if &**by == member && of == lane))
+            .map(|event| event.at)
+            .collect();
+        for pair in times.windows(2) {
+            longest = longest.max(pair[1] - pair[0]);
+        }
+    }
+    longest
+}
+
+#[test]
+fn lanes_that_stay_do_not_notice_another_lanes_drain() {
+    for protocol in [Protocol::Cooperative, Protocol::Consumer] {
+        let Some(gap) = staying_lanes_beside_a_drain(protocol, Duration::from_secs(5)) else { return };
+        assert!(gap < Duration::from_secs(1), "{protocol}: a staying lane was without progress for {gap:?}");
+    }
+}

@@ -1,0 +1,400 @@
+//! Members under test: consumers that record what they do, in this process or in processes of their own
+//! (this test binary, started again), and the traffic they read.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use laneway::{
+    Consumer, Error, Event, Handle, Handler, LaneId, MakeHandler, OffsetReset, Outcome, Protocol, Record,
+    Summary, TopicPartition,
+};
+use laneway_testing::history::{MemberRecorder, Recorder};
+use laneway_testing::{Admin, Process, Producer, RealKafka, real_kafka_or_skip, unique, wait_until};
+use tokio::runtime::Runtime;
+
+pub const PROTOCOLS: [Protocol; 3] = [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer];
+
+/// A topic and a group of its own on the shared real Kafka, and the recorder of what happens there.
+pub struct Scene {
+    pub kafka: &'static RealKafka,
+    pub brokers: String,
+    pub topic: String,
+    pub group: String,
+    pub partitions: i32,
+    pub protocol: Protocol,
+    pub recorder: Recorder,
+    pub file: Option<PathBuf>,
+}
+
+/// How a member behaves.
+#[derive(Clone)]
+pub struct Spec {
+    /// What the handler does with a record, before it is finished.
+    pub work: Work,
+    pub drain: Duration,
+    pub reset: OffsetReset,
+    pub properties: Vec<(String, String)>,
+    pub allow_long_drain: bool,
+}
+
+/// What a handler does with a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Work {
+    /// Nothing.
+    Nothing,
+    /// Sleeps, each time as long.
+    Sleep(Duration),
+    /// Sleeps on one partition only.
+    SleepOn(i32, Duration),
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            work: Work::Nothing,
+            drain: Duration::from_secs(25),
+            reset: OffsetReset::Earliest,
+            properties: Vec::new(),
+            allow_long_drain: false,
+        }
+    }
+}
+
+impl Scene {
+    /// `None` where no real Kafka can be had, and that is allowed.
+    pub fn new(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
+        let kafka = real_kafka_or_skip()?;
+        Some(Self::on(kafka, name, partitions, protocol, Recorder::in_memory(), None))
+    }
+
+    /// One whose members may be processes: the recorder is a file.
+    pub fn with_processes(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
+        let kafka = real_kafka_or_skip()?;
+        let file = std::env::temp_dir().join(unique("laneway-history"));
+        let recorder = Recorder::to_file(&file).expect("a history file");
+        Some(Self::on(kafka, name, partitions, protocol, recorder, Some(file)))
+    }
+
+    pub fn on(
+        kafka: &'static RealKafka,
+        name: &str,
+        partitions: i32,
+        protocol: Protocol,
+        recorder: Recorder,
+        file: Option<PathBuf>,
+    ) -> Self {
+        let scene = Self {
+            kafka,
+            brokers: kafka.brokers().to_owned(),
+            topic: unique(name),
+            group: unique("group"),
+            partitions,
+            protocol,
+            recorder,
+            file,
+        };
+        scene.admin().create_topic(&scene.topic, partitions, &[]).expect("a topic");
+        scene
+    }
+
+    pub fn admin(&self) -> Admin {
+        Admin::new(&self.brokers).expect("an admin client")
+    }
+
+    pub fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition::new(self.topic.as_str(), number)
+    }
+
+    /// Produces records to all partitions in turn.
+    pub fn produce(&self, records: usize) {
+        let producer = Producer::new(&self.brokers, &[]).expect("a producer").recording(&self.recorder);
+        for number in 0..records {
+            let partition = i32::try_from(number).unwrap() % self.partitions;
+            producer.send(&self.topic, partition, None, Some(b"payload"), &[], None).expect("sent");
+        }
+        producer.flush().expect("delivered");
+    }
+
+    /// Produces at a rate until the returned guard is ended.
+    pub fn traffic(&self, per_second: u64) -> Traffic {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (brokers, topic, partitions) = (self.brokers.clone(), self.topic.clone(), self.partitions);
+        let (recorder, asked) = (self.recorder.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let producer = Producer::new(&brokers, &[]).expect("a producer").recording(&recorder);
+            let pause = Duration::from_millis(20);
+            let mut number = 0i32;
+            while !asked.load(std::sync::atomic::Ordering::Acquire) {
+                for _ in 0..(per_second / 50).max(1) {
+                    producer
+                        .send(&topic, number % partitions, None, Some(b"payload"), &[], None)
+                        .expect("sent");
+                    number += 1;
+                }
+                producer.flush().expect("delivered");
+                std::thread::sleep(pause);
+            }
+        });
+        Traffic { stop, thread: Some(thread) }
+    }
+
+    /// Starts a member in this process.
+    pub fn member(&self, name: &str, spec: &Spec) -> Member {
+        let consumer = consumer(self, name, spec).expect("a consumer");
+        let recorder = self.recorder.member(name);
+        let handle = consumer.handle();
+        let work = spec.work;
+        let run = runtime().spawn(consumer.run_lanes(Recorded { recorder, work }));
+        Member { name: name.to_owned(), handle, run: Some(run) }
+    }
+
+    /// Starts a member as a process of its own.
+    pub fn process(&self, name: &str, spec: &Spec) -> Process {
+        let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+        let (work, partition) = match spec.work {
+            Work::Nothing => (0, -1),
+            Work::Sleep(time) => (time.as_millis(), -1),
+            Work::SleepOn(partition, time) => (time.as_millis(), partition),
+        };
+        let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
+        let mut words = vec![
+            self.brokers.clone(),
+            self.group.clone(),
+            self.topic.clone(),
+            self.protocol.to_string(),
+            name.to_owned(),
+            self.file.as_ref().expect("a scene with processes").display().to_string(),
+            work.to_string(),
+            partition.to_string(),
+            spec.drain.as_millis().to_string(),
+            reset.to_owned(),
+        ];
+        words.extend(spec.properties.iter().map(|(key, value)| format!("{key}={value}")));
+        command
+            .args(["--exact", "member_process", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(MEMBER, words.join("\t"));
+        Process::spawn(command).expect("a member process")
+    }
+
+    /// Waits until every record that was produced is finished.
+    pub fn wait_until_finished(&self, within: Duration) {
+        wait_until(within, "everything that was produced is finished", || self.unfinished() == 0);
+    }
+
+    /// Records that were produced and not finished.
+    pub fn unfinished(&self) -> usize {
+        use laneway_testing::history::What;
+        let history = self.recorder.history();
+        let mut open = std::collections::HashSet::new();
+        let mut done = std::collections::HashSet::new();
+        for event in history.events() {
+            match &event.what {
+                What::Produced { partition, offset, .. } => {
+                    open.insert((partition.clone(), *offset));
+                }
+                What::Finished { lane, offset, .. } => {
+                    done.insert((lane.partition.clone(), *offset));
+                }
+                _ => {}
+            }
+        }
+        open.difference(&done).count()
+    }
+
+    /// Members that the group lists.
+    pub fn listed(&self) -> usize {
+        self.admin().describe_group(&self.group).map_or(0, |group| group.members.len())
+    }
+}
+
+/// A stream of records that ends when this is ended.
+pub struct Traffic {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Traffic {
+    pub fn end(mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Release);
+        self.thread.take().unwrap().join().expect("traffic that was delivered");
+    }
+}
+
+/// A member in this process.
+pub struct Member {
+    pub name: String,
+    pub handle: Handle,
+    run: Option<tokio::task::JoinHandle<Result<Summary, Error>>>,
+}
+
+impl Member {
+    /// Stops it, and waits until it has left.
+    pub fn leave(mut self) -> Summary {
+        self.handle.stop();
+        self.ended().expect("a member that ends without an error")
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> Result<Summary, Error> {
+        runtime().block_on(self.run.take().expect("a member that runs")).expect("a task that was not aborted")
+    }
+
+    /// How many lanes run here.
+    pub fn lanes(&self) -> usize {
+        self.handle.status().lanes.iter().filter(|lane| lane.state == laneway::LaneState::Running).count()
+    }
+}
+
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    })
+}
+
+fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
+    let recorder = scene.recorder.member(name);
+    let mut builder = Consumer::builder()
+        .brokers(&scene.brokers)
+        .group(&scene.group)
+        .topics([&scene.topic])
+        .protocol(scene.protocol)
+        .offset_reset(spec.reset)
+        .drain_deadline(spec.drain)
+        .property("client.id", name)
+        .on_event(move |event| record_event(&recorder, event));
+    for (key, value) in &spec.properties {
+        builder = builder.property(key, value);
+    }
+    if spec.allow_long_drain {
+        builder = builder.allow_drains_longer_than_the_rebalance_timeout();
+    }
+    builder.build()
+}
+
+fn record_event(recorder: &MemberRecorder, event: &Event) {
+    if std::env::var_os("LANEWAY_STORY").is_some() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+            % 1_000_000;
+        eprintln!("{now:6} {} {event:?}", recorder.name());
+    }
+    match event {
+        Event::Assigned { lanes } => lanes.iter().for_each(|start| recorder.assigned(&start.lane)),
+        Event::Revoked { lanes, .. } => lanes.iter().for_each(|lane| recorder.revoked(lane)),
+        Event::Lost { lanes, .. } => lanes.iter().for_each(|lane| recorder.lost(lane)),
+        Event::Committed { offsets } => {
+            offsets.iter().for_each(|(partition, offset)| recorder.committed(partition, *offset));
+        }
+        Event::Stray { partition, offset } => recorder.stray(partition, *offset),
+        _ => {}
+    }
+}
+
+/// Makes handlers that record what they do.
+struct Recorded {
+    recorder: MemberRecorder,
+    work: Work,
+}
+
+struct RecordedLane {
+    recorder: MemberRecorder,
+    lane: LaneId,
+    work: Work,
+}
+
+/// Says that a record was let go, unless it was finished.
+struct Begun<'a> {
+    lane: &'a RecordedLane,
+    offset: i64,
+    finished: bool,
+}
+
+impl MakeHandler for Recorded {
+    type Handler = RecordedLane;
+
+    fn make(&self, lane: &LaneId) -> RecordedLane {
+        RecordedLane { recorder: self.recorder.clone(), lane: lane.clone(), work: self.work }
+    }
+}
+
+impl Handler for RecordedLane {
+    async fn handle(&self, record: Record) -> Outcome {
+        let mut begun = Begun { lane: self, offset: record.offset(), finished: false };
+        self.recorder.begun(&self.lane, record.offset());
+        match self.work {
+            Work::Nothing => {}
+            Work::Sleep(time) => tokio::time::sleep(time).await,
+            Work::SleepOn(partition, time) if partition == record.partition() => {
+                tokio::time::sleep(time).await
+            }
+            Work::SleepOn(..) => {}
+        }
+        begun.finished = true;
+        self.recorder.finished(&self.lane, record.offset());
+        Outcome::Done
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.lane.recorder.cancelled(&self.lane.lane, self.offset);
+        }
+    }
+}
+
+/// What a process of this binary does that is a member: see [`Scene::process`].
+pub fn run_member_process() {
+    let Ok(words) = std::env::var(MEMBER) else { return };
+    let words: Vec<&str> = words.split('\t').collect();
+    let [brokers, group, topic, protocol, name, file, work, partition, drain, reset, properties @ ..] =
+        &words[..]
+    else {
+        panic!("{MEMBER} has {} words", words.len());
+    };
+    let milliseconds = |text: &str| Duration::from_millis(text.parse().expect("milliseconds"));
+    let time = milliseconds(work);
+    let work = match partition.parse().expect("a partition") {
+        _ if time.is_zero() => Work::Nothing,
+        -1 => Work::Sleep(time),
+        partition => Work::SleepOn(partition, time),
+    };
+    let recorder = Recorder::to_file(Path::new(file)).expect("a history file");
+    let kept = recorder.member(name);
+    let mut builder = Consumer::builder()
+        .brokers(*brokers)
+        .group(*group)
+        .topics([*topic])
+        .protocol(protocol.parse().expect("a protocol"))
+        .offset_reset(reset.parse().expect("a reset"))
+        .drain_deadline(milliseconds(drain))
+        .property("client.id", *name)
+        .on_event({
+            let recorder = kept.clone();
+            move |event| record_event(&recorder, event)
+        });
+    for property in properties {
+        let (key, value) = property.split_once('=').expect("key=value");
+        builder = builder.property(key, value);
+    }
+    let consumer = builder.build().expect("a consumer");
+    let handle = consumer.handle();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminated = signal(SignalKind::terminate()).expect("a signal handler");
+        tokio::spawn(async move {
+            terminated.recv().await;
+            handle.stop();
+        });
+        consumer
+            .run_lanes(Recorded { recorder: kept, work })
+            .await
+            .expect("a member that ends without an error");
+    });
+}
+
+const MEMBER: &str = "LANEWAY_TEST_MEMBER";
