@@ -5,6 +5,7 @@
 //! - [`RealKafka`]: one node of Apache Kafka, started on demand from Maven's jars, which dies with the test.
 //! - [`Producer`], [`Admin`], [`Reader`]: small blocking clients, for what surrounds the consumer under test.
 //! - [`history`]: what a consumer did, recorded, and checked against what it promised.
+//! - [`ScriptedFetcher`]: takes the place of a consumer's fetcher, and delivers what a test wants.
 //! - [`Process`], [`wait_until`]: children under control, and waiting for a condition instead of sleeping.
 //!
 //! Calls block; from async code use a thread of their own for them. Clients say nothing on standard error: what
@@ -20,6 +21,7 @@ mod process;
 mod producer;
 mod reader;
 mod real;
+mod scripted;
 mod sys;
 mod wait;
 
@@ -31,4 +33,5 @@ pub use process::Process;
 pub use producer::{Header, Producer};
 pub use reader::{ReadRecord, Reader};
 pub use real::{RealKafka, RealOptions, real_kafka_or_skip};
+pub use scripted::ScriptedFetcher;
 pub use wait::{try_wait_until, unique, wait_until};

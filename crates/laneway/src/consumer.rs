@@ -113,7 +113,7 @@ impl Consumer {
         let Self { builder, clients, patterns, received, mailbox, board, ended } = self;
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
-        let fetcher = NativeFetcher::new(topic_client.clone());
+        let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
         let runtime = tokio::runtime::Handle::current();
         let handlers = Arc::new(handlers);
         let setup = Setup {
@@ -147,7 +147,7 @@ impl Consumer {
                 let handlers = handlers.clone();
                 runtime.spawn(lane.run(move |id| handlers.make(id)));
             }),
-            fetcher: Box::new(fetcher),
+            fetcher,
             topic_client,
         };
         let mut stop_if_dropped = StopIfDropped(Some(mailbox.clone()));

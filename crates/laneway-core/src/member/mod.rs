@@ -142,7 +142,7 @@ pub struct Member {
     holds: u64,
     last_epoch: Epoch,
     commits: Commits,
-    search: Option<u64>,
+    search: Option<Search>,
     next_search: Duration,
     last_token: u64,
     /// Since when the client has lanes and no member id, with no event.
@@ -150,6 +150,14 @@ pub struct Member {
     /// Until then what is assigned and has no lane is left alone.
     heal_after: Duration,
     totals: Totals,
+}
+
+/// A search for starts that was not answered yet.
+#[derive(Debug)]
+struct Search {
+    token: u64,
+    /// For which lanes. A partition that was lost and assigned again meanwhile is another's answer.
+    epochs: BTreeMap<TopicPartition, Epoch>,
 }
 
 #[derive(Debug)]
@@ -338,13 +346,12 @@ impl Member {
         found: Vec<(TopicPartition, Result<Found, String>)>,
         port: &mut impl Port,
     ) {
-        if self.search != Some(token) {
-            return;
-        }
-        self.search = None;
+        let Some(search) = self.search.take_if(|search| search.token == token) else { return };
         let mut failures = Vec::new();
         for (partition, found) in found {
-            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            let asked = search.epochs.get(&partition);
+            let lane = self.lanes.get_mut(&partition).filter(|lane| Some(&lane.id.epoch) == asked);
+            let Some(lane) = lane else { continue };
             let Stage::Finding { .. } = lane.stage else { continue };
             match found {
                 Ok(found) if found.from.must_be_committed() => lane.stage = Stage::Deciding(found),
@@ -371,7 +378,9 @@ impl Member {
             return false;
         }
         let token = self.token();
-        self.search = Some(token);
+        let epoch = |want: &Want| Some((want.partition.clone(), self.lanes.get(&want.partition)?.id.epoch));
+        let epochs = wanted.iter().filter_map(epoch).collect();
+        self.search = Some(Search { token, epochs });
         port.find_starts(token, &wanted);
         true
     }

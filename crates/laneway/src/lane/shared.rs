@@ -88,6 +88,12 @@ impl LaneShared {
         self.position.load(Ordering::Relaxed)
     }
 
+    /// A record goes to the handler.
+    pub(crate) fn begin(&self, position: i64) {
+        self.position.store(position, Ordering::Relaxed);
+        self.set_busy(true);
+    }
+
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
     }

@@ -165,7 +165,7 @@ impl Running {
                 }
             }
             let Some(ticket) = self.tracker.deliver(record.offset(), record.leader_epoch()) else { continue };
-            self.shared.set_busy(true);
+            self.shared.begin(self.tracker.position());
             let handled = self.handle(record, handler).await;
             // One that was cancelled still counts as in flight: it is what the lane leaves unfinished.
             self.shared.set_busy(matches!(handled, Handled::Cancelled));

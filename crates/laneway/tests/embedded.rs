@@ -1,0 +1,328 @@
+//! Lanes on the embedded Kafka: its group is real, and what is fetched is scripted, or real, as a test wants.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use laneway::fetcher::FetchErrorKind;
+use laneway::{
+    Builder, Consumer, Error, ErrorKind, Event, Handle, OffsetReset, Outcome, Protocol, Record, Summary,
+    TopicPartition,
+};
+use laneway_testing::{ApiKey, EmbeddedKafka, Producer, ScriptedFetcher, unique, wait_until};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// An embedded Kafka with a topic, a scripted fetcher, and what a consumer on them tells.
+struct Bench {
+    kafka: EmbeddedKafka,
+    /// Never dropped: that would wait for handlers that block.
+    runtime: &'static Runtime,
+    topic: String,
+    group: String,
+    fetcher: ScriptedFetcher,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+type Running = tokio::task::JoinHandle<Result<Summary, Error>>;
+
+impl Bench {
+    fn new(partitions: i32) -> Self {
+        let kafka = EmbeddedKafka::start().expect("an embedded Kafka");
+        let topic = unique("topic");
+        kafka.create_topic(&topic, partitions).expect("a topic");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = Box::leak(Box::new(runtime));
+        let (fetcher, events) = (ScriptedFetcher::new(), Arc::default());
+        Self { kafka, runtime, topic, group: unique("group"), fetcher, events }
+    }
+
+    fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition::new(self.topic.as_str(), number)
+    }
+
+    fn builder(&self) -> Builder {
+        let events = self.events.clone();
+        Consumer::builder()
+            .brokers(self.kafka.brokers())
+            .group(&self.group)
+            .topics([&self.topic])
+            .offset_reset(OffsetReset::Earliest)
+            .commit_interval(Duration::from_millis(100))
+            .on_event(move |event| events.lock().unwrap().push(event.clone()))
+    }
+
+    fn run<F, Fut, O>(&self, builder: Builder, handler: F) -> (Handle, Running)
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: laneway::IntoOutcome,
+    {
+        let consumer = builder.build().expect("a consumer");
+        (consumer.handle(), self.runtime.spawn(consumer.run(handler)))
+    }
+
+    fn end(&self, running: (Handle, Running)) -> Summary {
+        running.0.stop();
+        self.runtime.block_on(running.1).unwrap().expect("an end without an error")
+    }
+
+    fn committed(&self, number: i32) -> i64 {
+        let of = self.partition(number);
+        let events = self.events.lock().unwrap();
+        let commits = events.iter().filter_map(|event| match event {
+            Event::Committed { offsets } => offsets.iter().find(|(partition, _)| *partition == of),
+            _ => None,
+        });
+        commits.map(|(_, offset)| *offset).last().unwrap_or(-1)
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let texts = events.iter().filter_map(|event| match event {
+            Event::Error { message } => Some(message.clone()),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// I1: the log's end behind records that were not handled says nothing about them.
+#[test]
+fn a_drain_in_the_middle_of_a_batch_commits_only_what_was_finished() {
+    let bench = Bench::new(1);
+    let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (reached.clone(), go_on.clone());
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), move |record: Record| {
+        let (tell, wait) = (tell.clone(), wait.clone());
+        async move {
+            if record.offset() == 4 {
+                tell.notify_one();
+                wait.notified().await;
+            }
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..10, Some(10));
+    bench.runtime.block_on(reached.notified());
+    running.0.stop();
+    wait_until(LONG, "the fetch is stopped", || !bench.fetcher.stops().is_empty());
+    go_on.notify_one();
+    let summary = bench.end(running);
+    assert_eq!((summary.finished, summary.unfinished), (5, 0));
+    assert_eq!(bench.committed(0), 5);
+}
+
+#[test]
+fn the_logs_end_behind_the_last_record_is_committed() {
+    let bench = Bench::new(1);
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    bench.fetcher.deliver(&bench.partition(0), [0, 3, 4], Some(9));
+    wait_until(LONG, "the position is committed", || bench.committed(0) == 9);
+    bench.end(running);
+}
+
+#[test]
+fn a_queue_that_fails_is_read_again_from_where_the_lane_stands_and_no_record_is_skipped() {
+    let bench = Bench::new(1);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), move |record: Record| {
+        noted.lock().unwrap().push(record.offset());
+        std::future::ready(())
+    });
+    let partition = bench.partition(0);
+    bench.fetcher.deliver(&partition, 0..3, None);
+    bench.fetcher.fail(&partition, FetchErrorKind::Damaged);
+    wait_until(LONG, "the lane is opened again", || bench.fetcher.starts().len() == 2);
+    assert_eq!(bench.fetcher.starts()[1].1.offset, 3);
+    bench.fetcher.deliver(&partition, 1..6, None);
+    wait_until(LONG, "the rest is committed", || bench.committed(0) == 6);
+    bench.end(running);
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(bench.fetcher.open_queues(), 0);
+    assert!(bench.errors().iter().any(|error| error.contains(&partition.to_string())));
+}
+
+#[test]
+fn a_start_that_is_refused_is_tried_again() {
+    let bench = Bench::new(1);
+    bench.fetcher.refuse_starts(2);
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    bench.fetcher.deliver(&bench.partition(0), 0..2, None);
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 2);
+    bench.end(running);
+}
+
+/// I6: a stray is counted and fetched again.
+#[test]
+fn a_stray_is_counted_and_its_lane_is_read_again() {
+    let bench = Bench::new(1);
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    let partition = bench.partition(0);
+    wait_until(LONG, "the lane is open", || bench.fetcher.starts().len() == 1);
+    bench.fetcher.stray(&partition, 0);
+    wait_until(LONG, "the lane is opened again", || bench.fetcher.starts().len() == 2);
+    bench.fetcher.deliver(&partition, 0..2, None);
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 2);
+    assert_eq!(running.0.status().strays, 1);
+    bench.end(running);
+}
+
+/// I5: a record that fails is tried again before the next one is begun.
+#[test]
+fn a_record_that_fails_or_panics_keeps_its_place() {
+    let bench = Bench::new(1);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let builder = bench.builder().backoff(Duration::from_millis(5), Duration::from_millis(10));
+    let running = bench.run(builder.fetcher(bench.fetcher.clone()), move |record: Record| {
+        let mut seen = noted.lock().unwrap();
+        seen.push(record.offset());
+        let tries = seen.iter().filter(|offset| **offset == record.offset()).count();
+        drop(seen);
+        async move {
+            match (record.offset(), tries) {
+                (1, 1 | 2) => Err("not yet"),
+                (2, 1) => panic!("once"),
+                _ => Ok(()),
+            }
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..4, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 4);
+    bench.end(running);
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 1, 1, 2, 2, 3]);
+    let errors = bench.errors().join("\n");
+    assert!(errors.contains("not yet") && errors.contains("panicked: once"), "{errors}");
+}
+
+#[test]
+fn a_record_that_is_abandoned_is_left_for_others_and_does_not_hold_up_the_stop() {
+    let bench = Bench::new(1);
+    let begun = Arc::new(AtomicBool::new(false));
+    let noted = begun.clone();
+    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), move |record: Record| {
+        let outcome = if record.offset() == 1 { Outcome::Abandon } else { Outcome::Done };
+        noted.store(record.offset() == 1, Ordering::Release);
+        std::future::ready(outcome)
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..3, None);
+    wait_until(LONG, "it is abandoned", || begun.load(Ordering::Acquire));
+    let began = Instant::now();
+    let summary = bench.end(running);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((summary.finished, summary.unfinished), (1, 0));
+    assert_eq!(bench.committed(0), 1);
+}
+
+/// I2: a handler that blocks its thread is left behind, and nothing of it counts.
+#[test]
+fn a_handler_that_cannot_be_cancelled_is_left_behind_and_fenced() {
+    let bench = Bench::new(1);
+    let release = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let held = release.clone();
+    let builder = bench.builder().drain_deadline(Duration::from_millis(200)).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, move |record: Record| {
+        let held = held.clone();
+        async move {
+            if record.offset() == 2 {
+                let (released, change) = &*held;
+                let waiting = released.lock().unwrap();
+                drop(change.wait_while(waiting, |released| !*released).unwrap());
+            }
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..5, None);
+    wait_until(LONG, "the handler blocks", || running.0.status().lanes.iter().any(|lane| lane.position == Some(3)));
+    let began = Instant::now();
+    let summary = bench.end(running);
+    assert!(began.elapsed() < Duration::from_millis(5_400), "{:?}", began.elapsed());
+    assert_eq!(summary.detached, 1);
+    assert_eq!(bench.committed(0), 2);
+    *release.0.lock().unwrap() = true;
+    release.1.notify_all();
+    wait_until(LONG, "its queue is gone", || bench.fetcher.open_queues() == 0);
+    assert_eq!(bench.committed(0), 2);
+}
+
+/// Membership sends no Fetch request: with a scripted fetcher there is nobody else who could.
+#[test]
+fn membership_never_fetches() {
+    for protocol in [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer] {
+        let bench = Bench::new(4);
+        let producer = Producer::new(bench.kafka.brokers(), &[]).expect("a producer");
+        for partition in 0..4 {
+            producer.send(&bench.topic, partition, None, Some(b"x"), &[], None).expect("sent");
+        }
+        producer.flush().expect("delivered");
+        bench.kafka.start_counting_requests();
+        let builder = bench.builder().protocol(protocol).fetcher(bench.fetcher.clone());
+        let running = bench.run(builder, |_: Record| std::future::ready(()));
+        wait_until(LONG, "all lanes are open", || bench.fetcher.starts().len() == 4);
+        for partition in 0..4 {
+            bench.fetcher.deliver(&bench.partition(partition), 0..1, None);
+        }
+        wait_until(LONG, "all is committed", || (0..4).all(|partition| bench.committed(partition) == 1));
+        assert_eq!(bench.kafka.request_count(ApiKey::FETCH), 0, "{protocol}");
+        assert!(bench.kafka.request_count(ApiKey::OFFSET_COMMIT) > 0);
+        if protocol != Protocol::Eager {
+            bench.end(running);
+        }
+    }
+}
+
+#[test]
+fn exactly_as_many_records_as_wanted_are_handed_out_and_committed() {
+    let bench = Bench::new(4);
+    let producer = Producer::new(bench.kafka.brokers(), &[]).expect("a producer");
+    for number in 0..400 {
+        producer.send(&bench.topic, number % 4, None, Some(b"x"), &[], None).expect("sent");
+    }
+    producer.flush().expect("delivered");
+    let handed = Arc::new(AtomicU64::new(0));
+    let counted = handed.clone();
+    let consumer = bench.builder().count(123).build().expect("a consumer");
+    let summary = bench
+        .runtime
+        .block_on(consumer.run(move |_: Record| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { tokio::time::sleep(Duration::from_micros(200)).await }
+        }))
+        .expect("an end");
+    assert_eq!(handed.load(Ordering::Relaxed), 123);
+    assert_eq!((summary.finished, summary.reason), (123, laneway::StopReason::Count));
+    let committed: i64 = (0..4).map(|number| bench.committed(number).max(0)).sum();
+    assert_eq!(committed, 123);
+}
+
+#[test]
+fn a_consumer_whose_future_is_dropped_leaves_the_group() {
+    let bench = Bench::new(1);
+    let (handle, running) =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    bench.fetcher.deliver(&bench.partition(0), 0..3, None);
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 3);
+    running.abort();
+    bench.runtime.block_on(handle.drain());
+    let events = bench.events.lock().unwrap();
+    assert!(matches!(events.last(), Some(Event::Stopped { .. })), "{:?}", events.last());
+}
+
+#[test]
+fn a_topic_that_is_missing_is_an_error_only_where_the_consumer_is_to_end_by_itself() {
+    let bench = Bench::new(1);
+    let missing = unique("missing");
+    let consumer = Consumer::builder()
+        .brokers(bench.kafka.brokers())
+        .group("g")
+        .topics([&missing])
+        .exit_at_end(true)
+        .build()
+        .expect("a consumer");
+    let error = bench.runtime.block_on(consumer.run(|_: Record| std::future::ready(()))).expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::MissingTopic);
+    assert!(error.to_string().contains(&missing));
+}
