@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use laneway::fetcher::{
-    FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake,
-};
+use laneway::fetcher::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake};
 use laneway::{Batch, OwnedRecord, Position, TopicPartition};
 
 /// Takes the place of a consumer's fetcher ([`laneway::Builder::fetcher`]). Clones share one script, so a test
@@ -46,7 +44,12 @@ impl ScriptedFetcher {
 
     /// Records that the partition's lane takes at once; `end` is the log's end, if that is reached behind
     /// them.
-    pub fn deliver(&self, partition: &TopicPartition, offsets: impl IntoIterator<Item = i64>, end: Option<i64>) {
+    pub fn deliver(
+        &self,
+        partition: &TopicPartition,
+        offsets: impl IntoIterator<Item = i64>,
+        end: Option<i64>,
+    ) {
         let record = |offset| OwnedRecord {
             topic: partition.topic.to_string(),
             partition: partition.partition,
@@ -112,7 +115,10 @@ impl Fetcher for ScriptedFetcher {
         let mut script = self.script();
         if script.refuse_starts > 0 {
             script.refuse_starts -= 1;
-            return Err(FetchError::new(FetchErrorKind::Other, format!("{partition}: refused by the script")));
+            return Err(FetchError::new(
+                FetchErrorKind::Other,
+                format!("{partition}: refused by the script"),
+            ));
         }
         script.starts.push((partition.clone(), from));
         script.wakes.insert(partition.clone(), wake);
@@ -148,7 +154,8 @@ impl PartitionQueue for ScriptedQueue {
                 taken.end = end;
             }
             Some(Item::Error(kind)) => {
-                taken.error = Some(FetchError::new(kind, format!("{}: failed by the script", self.partition)));
+                taken.error =
+                    Some(FetchError::new(kind, format!("{}: failed by the script", self.partition)));
             }
             None => {}
         }

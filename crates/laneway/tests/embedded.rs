@@ -32,7 +32,8 @@ impl Bench {
         let kafka = EmbeddedKafka::start().expect("an embedded Kafka");
         let topic = unique("topic");
         kafka.create_topic(&topic, partitions).expect("a topic");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let runtime = Box::leak(Box::new(runtime));
         let (fetcher, events) = (ScriptedFetcher::new(), Arc::default());
         Self { kafka, runtime, topic, group: unique("group"), fetcher, events }
@@ -118,7 +119,8 @@ fn a_drain_in_the_middle_of_a_batch_commits_only_what_was_finished() {
 #[test]
 fn the_logs_end_behind_the_last_record_is_committed() {
     let bench = Bench::new(1);
-    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    let running =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
     bench.fetcher.deliver(&bench.partition(0), [0, 3, 4], Some(9));
     wait_until(LONG, "the position is committed", || bench.committed(0) == 9);
     bench.end(running);
@@ -150,7 +152,8 @@ fn a_queue_that_fails_is_read_again_from_where_the_lane_stands_and_no_record_is_
 fn a_start_that_is_refused_is_tried_again() {
     let bench = Bench::new(1);
     bench.fetcher.refuse_starts(2);
-    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    let running =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
     bench.fetcher.deliver(&bench.partition(0), 0..2, None);
     wait_until(LONG, "the records are committed", || bench.committed(0) == 2);
     bench.end(running);
@@ -160,7 +163,8 @@ fn a_start_that_is_refused_is_tried_again() {
 #[test]
 fn a_stray_is_counted_and_its_lane_is_read_again() {
     let bench = Bench::new(1);
-    let running = bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    let running =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
     let partition = bench.partition(0);
     wait_until(LONG, "the lane is open", || bench.fetcher.starts().len() == 1);
     bench.fetcher.stray(&partition, 0);
@@ -236,7 +240,9 @@ fn a_handler_that_cannot_be_cancelled_is_left_behind_and_fenced() {
         }
     });
     bench.fetcher.deliver(&bench.partition(0), 0..5, None);
-    wait_until(LONG, "the handler blocks", || running.0.status().lanes.iter().any(|lane| lane.position == Some(3)));
+    wait_until(LONG, "the handler blocks", || {
+        running.0.status().lanes.iter().any(|lane| lane.position == Some(3))
+    });
     let began = Instant::now();
     let summary = bench.end(running);
     assert!(began.elapsed() < Duration::from_millis(5_400), "{:?}", began.elapsed());
@@ -322,7 +328,8 @@ fn a_topic_that_is_missing_is_an_error_only_where_the_consumer_is_to_end_by_itse
         .exit_at_end(true)
         .build()
         .expect("a consumer");
-    let error = bench.runtime.block_on(consumer.run(|_: Record| std::future::ready(()))).expect_err("an error");
+    let error =
+        bench.runtime.block_on(consumer.run(|_: Record| std::future::ready(()))).expect_err("an error");
     assert_eq!(error.kind(), ErrorKind::MissingTopic);
     assert!(error.to_string().contains(&missing));
 }

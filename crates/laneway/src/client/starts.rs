@@ -167,8 +167,10 @@ impl From<String> for NotFound {
     }
 }
 
+type Answers<T> = Vec<(TopicPartition, T, Option<KafkaError>)>;
+
 fn by_partition<T: Copy>(
-    result: &Result<Vec<(TopicPartition, T, Option<KafkaError>)>, KafkaError>,
+    result: &Result<Answers<T>, KafkaError>,
 ) -> Result<HashMap<TopicPartition, Result<T, KafkaError>>, KafkaError> {
     let list = result.as_ref().map_err(Clone::clone)?;
     Ok(list

@@ -265,9 +265,8 @@ impl ClientThread {
             NativeEvent::RecordError(_, error) => self.on_membership_error(error, false),
             NativeEvent::Committed { .. }
             | NativeEvent::Offsets { .. }
-            | NativeEvent::Stats(_)
             | NativeEvent::TokenRefresh
-            | NativeEvent::Other(_) => {}
+            | NativeEvent::Other => {}
         }
     }
 
@@ -418,6 +417,10 @@ impl ClientThread {
             self.on_search(result);
         }
         self.check_fetcher();
+        let membership = self.world.membership.as_ref().filter(|membership| !membership.is_closing());
+        if let Some(error) = membership.and_then(|membership| membership.client().fatal_error()) {
+            self.on_membership_error(error, true);
+        }
         let lanes_open = !self.world.lanes.is_empty();
         if self.to_show.is_some() && !lanes_open {
             self.show_topics();

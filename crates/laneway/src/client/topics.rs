@@ -50,7 +50,9 @@ impl Patterns {
         for topic in topics {
             if topic.starts_with('^') {
                 let expression = Regex::new(topic).map_err(|error| {
-                    let message = format!("topic \"{topic}\" is not a regular expression: {error}");
+                    let reason = error.to_string();
+                    let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                    let message = format!("topic \"{topic}\" is not a regular expression: {reason}");
                     Error::new(ErrorKind::Config, message)
                 })?;
                 patterns.expressions.push(expression);
@@ -113,11 +115,10 @@ impl TopicsSeen {
             None if info.partitions > 0 => {
                 self.partitions.insert(info.name, info.partitions);
             }
-            Some(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => {
-                if by_name {
-                    self.missing.push(info.name);
-                }
+            Some(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART && by_name => {
+                self.missing.push(info.name);
             }
+            Some(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => {}
             // It is being made, or its leader is.
             None => {}
             Some(error) => self.error = Some(error),

@@ -159,10 +159,10 @@ impl Running {
             if record.offset() < self.tracker.position() {
                 continue;
             }
-            if let Some(quota) = self.quota.clone() {
-                if !self.wait_for_place(&quota).await {
-                    return Handled::Waiting;
-                }
+            if let Some(quota) = self.quota.clone()
+                && !self.wait_for_place(&quota).await
+            {
+                return Handled::Waiting;
             }
             let Some(ticket) = self.tracker.deliver(record.offset(), record.leader_epoch()) else { continue };
             self.shared.begin(self.tracker.position());

@@ -31,12 +31,10 @@ pub(crate) enum NativeEvent {
     Record(TopicPartition, i64),
     /// An error of one partition that went round its queue.
     RecordError(TopicPartition, KafkaError),
-    /// Statistics, as JSON.
-    Stats(String),
     /// The client wants a new OAuth token.
     TokenRefresh,
-    /// Anything else, by its name.
-    Other(String),
+    /// Anything else.
+    Other,
 }
 
 /// What is said of each partition, or why it can't be.
@@ -73,9 +71,8 @@ impl Event {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
             native::RD_KAFKA_EVENT_FETCH => self.record(),
-            native::RD_KAFKA_EVENT_STATS => self.stats(),
             native::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => NativeEvent::TokenRefresh,
-            _ => self.other(),
+            _ => NativeEvent::Other,
         }
     }
 
@@ -157,18 +154,8 @@ impl Event {
         let partition = unsafe { message_partition(native::rd_kafka_event_message_next(self.0.as_ptr())) };
         match partition {
             Some((partition, offset)) => NativeEvent::Record(partition, offset),
-            None => self.other(),
+            None => NativeEvent::Other,
         }
-    }
-
-    fn stats(&self) -> NativeEvent {
-        // SAFETY: the event is live, and its text lives as long as it does, and is copied.
-        NativeEvent::Stats(unsafe { text(native::rd_kafka_event_stats(self.0.as_ptr())) })
-    }
-
-    fn other(&self) -> NativeEvent {
-        // SAFETY: the event is live, and its name is a static text.
-        NativeEvent::Other(unsafe { text(native::rd_kafka_event_name(self.0.as_ptr())) })
     }
 
     fn partitions<T>(&self, of: impl FnMut(Element) -> T) -> Vec<T> {

@@ -1,0 +1,185 @@
+//! What can be asked of the command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use laneway::{OffsetReset, Protocol};
+
+/// Reads Kafka in parallel, one lane per partition, correctly through every rebalance.
+#[derive(Debug, Parser)]
+#[command(name = "laneway", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read a group's records, and give each to one sink: --print or --exec
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArgs>),
+    /// See it work: an embedded Kafka, traffic, and members that come and go. Needs nothing
+    Demo(DemoArgs),
+    /// Holds a worker of --exec, and ends it when its parent is gone
+    #[command(name = "__supervise", hide = true)]
+    Supervise,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where the cluster is; several separated by commas
+    #[arg(short, long, value_name = "HOST:PORT", env = "LANEWAY_BROKERS")]
+    pub(crate) brokers: Option<String>,
+
+    /// The consumer group
+    #[arg(short, long, value_name = "NAME", env = "LANEWAY_GROUP")]
+    pub(crate) group: Option<String>,
+
+    /// A topic; repeatable, or several separated by commas. A value that starts with ^ is one regular expression
+    #[arg(short, long = "topic", value_name = "NAME", env = "LANEWAY_TOPIC")]
+    pub(crate) topics: Vec<String>,
+
+    /// A property of Kafka's client, as librdkafka or Java spells it; repeatable
+    #[arg(short = 'X', value_name = "KEY=VALUE")]
+    pub(crate) properties: Vec<String>,
+
+    /// A file of client properties, Java's or librdkafka's
+    #[arg(short = 'F', long = "properties", value_name = "FILE", env = "LANEWAY_PROPERTIES")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Where a partition starts that has no committed offset: earliest, latest or error [default: latest]
+    #[arg(short, long, value_name = "RESET", env = "LANEWAY_OFFSET_RESET")]
+    pub(crate) offset_reset: Option<OffsetReset>,
+
+    /// Stop when every partition is finished up to the end it had when it was assigned
+    #[arg(short, long)]
+    pub(crate) exit_at_end: bool,
+
+    /// Stop after N records are finished; exactly N are handed out
+    #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// The rebalance protocol: eager, cooperative, or consumer (KIP-848) [default: cooperative]
+    #[arg(long, value_name = "PROTOCOL", env = "LANEWAY_PROTOCOL")]
+    pub(crate) protocol: Option<Protocol>,
+
+    /// Be a static member with this id (group.instance.id)
+    #[arg(long, value_name = "ID", env = "LANEWAY_INSTANCE")]
+    pub(crate) instance: Option<String>,
+
+    /// How long a revoke or a stop waits for records in flight and for workers to exit
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration, env = "LANEWAY_DRAIN_DEADLINE")]
+    pub(crate) drain_deadline: Duration,
+
+    /// How often finished work is committed
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, env = "LANEWAY_COMMIT_INTERVAL")]
+    pub(crate) commit_interval: Duration,
+
+    /// Append what happens to this file, a JSON object a line (-: standard error)
+    #[arg(long, value_name = "FILE", env = "LANEWAY_EVENTS")]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Sink: write a JSON line per record to standard output
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Sink: start COMMAND once per partition, and speak JSON lines with it
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+
+    /// For tests of being thrown out of the group
+    #[arg(long, hide = true)]
+    pub(crate) allow_long_drain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Stop after N seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+
+    /// Members of the group
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u8).range(1..=50))]
+    pub(crate) members: u8,
+
+    /// Partitions of the topic
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = value_parser!(i32).range(1..=1_000))]
+    pub(crate) partitions: i32,
+
+    /// Records a second
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) rate: u64,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For the eye
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// `25s`, `200ms`, `1m`, `1m30s`, `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("\"{text}\" is not a time: a number with a unit is wanted, such as 200ms, 25s or 1m30s");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|character: char| character.is_ascii_digit()).unwrap_or(rest.len());
+        let milliseconds = match &rest[..unit_end] {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1_000),
+            "m" => number.checked_mul(60_000),
+            "h" => number.checked_mul(3_600_000),
+            _ => None,
+        };
+        rest = &rest[unit_end..];
+        let part = Duration::from_millis(milliseconds.ok_or_else(wrong)?);
+        total = total.checked_add(part).ok_or_else(wrong)?;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  laneway run -b localhost:9092 -g billing -t orders -o earliest --print
+  laneway run -b localhost:9092 -g billing -t orders,payments --exec './worker.sh'
+  laneway run -F client.properties -t '^orders\\..*' -e --print | jq .payload
+
+A worker of --exec gets a JSON object a line on its standard input, and answers each with a line on its
+standard output: {\"offset\":42,\"ok\":true} or {\"offset\":42,\"error\":\"why\"}.
+
+Exit codes: 0 ended as asked; 1 failed while running; 2 bad input, nothing was consumed;
+3 stopped with records unfinished at the drain deadline, or finished and not committed.
+SIGTERM and SIGINT drain, commit and leave; a second one ends at once.";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "5", "s", "1x", "-1s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(wrong).expect_err(wrong).contains(wrong));
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,91 @@
+//! What needs the system itself: process groups and signals. All of the command's unsafe code.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Sends a signal to a process group. False if there is no such group (any more).
+pub(crate) fn signal_group(leader: u32, signal: i32) -> bool {
+    let Ok(leader) = libc::pid_t::try_from(leader) else { return false };
+    // 0 and 1 would be our own group, and everybody's.
+    if leader <= 1 {
+        return false;
+    }
+    // SAFETY: killpg takes two numbers and touches no memory of ours.
+    unsafe { libc::killpg(leader, signal) == 0 }
+}
+
+/// Has the command lead a process group of its own, and say so on `watch` before it runs: `+PID`, a line.
+pub(crate) fn lead_a_watched_group(command: &mut Command, watch: RawFd) {
+    let prepare = move || {
+        // SAFETY: setpgid and getpid take and give numbers only, and are async-signal-safe.
+        let (set, pid) = unsafe { (libc::setpgid(0, 0), libc::getpid()) };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut line = [0u8; 16];
+        let start = plus_line(&mut line, pid);
+        let text = &line[start..];
+        // SAFETY: `text` is valid for its length, and write is async-signal-safe. A line is shorter than
+        // PIPE_BUF, so it is written whole or not at all.
+        let written = unsafe { libc::write(watch, text.as_ptr().cast(), text.len()) };
+        if written == isize::try_from(text.len()).unwrap_or(-1) {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: `prepare` runs between fork and exec: it allocates nothing, takes no lock, and calls only
+    // functions that are async-signal-safe. `last_os_error` reads errno.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Writes `+PID\n` to the end of the buffer, without allocating. Answers where it starts.
+fn plus_line(line: &mut [u8; 16], pid: i32) -> usize {
+    let mut at = line.len() - 1;
+    line[at] = b'\n';
+    let mut rest = pid.unsigned_abs();
+    loop {
+        at -= 1;
+        line[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    at -= 1;
+    line[at] = b'+';
+    at
+}
+
+/// Leaves the terminal's process group, and heeds none of the signals that a terminal or a service manager
+/// sends: this process ends when its parent does.
+pub(crate) fn outlive_signals() {
+    // SAFETY: setsid takes nothing; it fails harmlessly where this process leads a group already.
+    unsafe { libc::setsid() };
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_written_as_a_line() {
+        for (pid, text) in [(7, "+7\n"), (4_194_304, "+4194304\n"), (i32::MAX, "+2147483647\n")] {
+            let mut line = [0u8; 16];
+            let start = plus_line(&mut line, pid);
+            assert_eq!(&line[start..], text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn no_signal_goes_to_our_own_group_or_to_everybody() {
+        assert!(!signal_group(0, 0) && !signal_group(1, 0) && !signal_group(u32::MAX, 0));
+    }
+}

@@ -1,0 +1,376 @@
+//! The contract of `--exec`: the real command, real shells as workers, and the embedded Kafka.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use laneway_testing::{Admin, EmbeddedKafka, Process, Producer, unique, wait_until};
+
+/// A topic of one partition, and a directory that workers write to.
+struct Bench {
+    kafka: EmbeddedKafka,
+    topic: String,
+    group: String,
+    directory: PathBuf,
+}
+
+impl Bench {
+    fn new(payloads: &[&[u8]]) -> Self {
+        let kafka = EmbeddedKafka::start().unwrap();
+        let topic = unique("topic");
+        kafka.create_topic(&topic, 1).unwrap();
+        let producer = Producer::new(kafka.brokers(), &[("message.max.bytes", "6000000")]).unwrap();
+        for payload in payloads {
+            producer.send(&topic, 0, None, Some(payload), &[], None).unwrap();
+        }
+        producer.flush().unwrap();
+        let directory = std::env::temp_dir().join(unique("exec"));
+        fs::create_dir_all(&directory).unwrap();
+        Self { kafka, topic, group: unique("group"), directory }
+    }
+
+    /// Starts the command with a worker that finds the shell functions below, and `$DIR`.
+    fn run(&self, flags: &[&str], worker: &str) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
+        command.args(["run", "-b", self.kafka.brokers(), "-g", &self.group, "-t", &self.topic]);
+        command
+            .args(["-o", "earliest", "--commit-interval", "100ms", "--events"])
+            .arg(self.directory.join("events"));
+        command.args(flags).arg("--exec").arg(format!("{FUNCTIONS}\n{worker}"));
+        command.env("DIR", &self.directory);
+        Process::spawn(command).unwrap()
+    }
+
+    /// Runs until all records are finished, and checks that it ended well.
+    fn run_to_end(&self, worker: &str) {
+        let laneway = self.run(&["-e"], worker);
+        let status = laneway.wait(PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(0), "{:?}", laneway.stderr());
+        assert_eq!(laneway.stdout(), Vec::<String>::new(), "answers are no product of the command");
+    }
+
+    fn committed(&self) -> i64 {
+        let partition = laneway::TopicPartition::new(self.topic.as_str(), 0);
+        let committed =
+            Admin::new(self.kafka.brokers()).unwrap().committed(&self.group, &[partition.clone()]).unwrap();
+        committed.get(&partition).map_or(-1, |committed| committed.offset)
+    }
+
+    /// What workers have written to the file `name`, by lines.
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.directory.join(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn wait_for_lines(&self, name: &str, count: usize) -> Vec<String> {
+        wait_until(PATIENCE, &format!("{count} lines in {name}"), || self.lines(name).len() >= count);
+        self.lines(name)
+    }
+
+    /// The messages of the `error` events.
+    fn errors(&self) -> Vec<String> {
+        let events = self.lines("events").into_iter().map(|line| serde_json::from_str(&line).unwrap());
+        let errors = events.filter(|event: &serde_json::Value| event["event"] == "error");
+        errors.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// One error names the lane and all of `parts`.
+    fn assert_error(&self, parts: &[&str]) {
+        let lane = format!("{}-0", self.topic);
+        let named = |error: &String| error.contains(&lane) && parts.iter().all(|part| error.contains(part));
+        assert!(self.errors().iter().any(named), "no error names {lane} and {parts:?}: {:?}", self.errors());
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+/// A process that has ended, or waits only to be reaped.
+fn is_gone(pid: &str) -> bool {
+    match fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
+        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
+        Err(_) => true,
+    }
+}
+
+fn wait_until_gone(pids: &[String]) {
+    for pid in pids {
+        wait_until(PATIENCE, &format!("end of process {pid}"), || is_gone(pid));
+    }
+}
+
+#[test]
+fn records_that_were_answered_ok_are_finished_and_committed() {
+    let bench = Bench::new(&[b"a", b"b", b"c"]);
+    bench.run_to_end(
+        "echo $LANEWAY_TOPIC $LANEWAY_PARTITION $LANEWAY_GROUP >> $DIR/env
+         while next; do echo \"$line\" >> $DIR/got; ok; done",
+    );
+    let got: Vec<serde_json::Value> =
+        bench.lines("got").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let payloads: Vec<_> = got.iter().map(|record| record["payload"].as_str().unwrap()).collect();
+    assert_eq!(payloads, ["a", "b", "c"]);
+    assert_eq!(bench.lines("env"), [format!("{} 0 {}", bench.topic, bench.group)]);
+    assert_eq!(bench.committed(), 3);
+    assert_eq!(bench.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_record_that_was_answered_with_an_error_is_sent_again_before_the_next() {
+    let bench = Bench::new(&[b"a", b"b"]);
+    bench.run_to_end(
+        "while next; do
+             echo $o >> $DIR/got
+             [ $(wc -l < $DIR/got) -gt 2 ] && ok || echo \"{\\\"offset\\\":$o,\\\"error\\\":\\\"too early\\\"}\"
+         done",
+    );
+    assert_eq!(bench.lines("got"), ["0", "0", "0", "1"]);
+    assert_eq!(bench.committed(), 2);
+    bench.assert_error(&["offset 0", "too early"]);
+    assert_eq!(bench.errors().len(), 2, "one for each try: {:?}", bench.errors());
+}
+
+#[test]
+fn a_worker_that_dies_is_started_again_and_gets_the_record_again() {
+    let bench = Bench::new(&[b"a", b"b"]);
+    bench.run_to_end(
+        "while next; do
+             echo $o >> $DIR/got
+             [ $o = 1 ] && mkdir $DIR/died 2>/dev/null && exit 7
+             ok
+         done",
+    );
+    assert_eq!(bench.lines("got"), ["0", "1", "1"]);
+    assert_eq!(bench.committed(), 2);
+    bench.assert_error(&["offset 1", "exit status: 7"]);
+}
+
+#[test]
+fn an_answer_that_came_before_the_death_counts() {
+    let bench = Bench::new(&[b"a", b"b", b"c"]);
+    bench.run_to_end("next && echo $o >> $DIR/got && ok");
+    assert_eq!(bench.lines("got"), ["0", "1", "2"]);
+    assert_eq!(bench.committed(), 3);
+}
+
+/// The first worker says `wrong` for offset 1; `parts` are what the error tells.
+fn assert_wrong_answer(wrong: &str, parts: &[&str]) {
+    let bench = Bench::new(&[b"a", b"b", b"c"]);
+    bench.run_to_end(&format!(
+        "while next; do
+             echo $o >> $DIR/got
+             [ $o = 1 ] && mkdir $DIR/wrong 2>/dev/null && {{ echo '{wrong}'; sleep 1000; }}
+             ok
+         done"
+    ));
+    assert_eq!(bench.lines("got"), ["0", "1", "1", "2"]);
+    assert_eq!(bench.committed(), 3);
+    bench.assert_error(parts);
+}
+
+#[test]
+fn a_line_that_is_not_json_is_an_error_that_names_it() {
+    assert_wrong_answer("Traceback: oh no", &["offset 1", "Traceback: oh no"]);
+}
+
+#[test]
+fn json_that_is_no_answer_is_an_error_that_names_it() {
+    for wrong in
+        [r#"{"ok":true}"#, r#"{"offset":1}"#, r#"{"offset":1.0,"ok":true}"#, r#"{"offset":1,"ok":false}"#]
+    {
+        assert_wrong_answer(wrong, &["offset 1"]);
+    }
+}
+
+#[test]
+fn an_answer_for_an_offset_that_was_not_given_is_an_error() {
+    assert_wrong_answer(r#"{"offset":2,"ok":true}"#, &["offset 1", "offset 2"]);
+}
+
+#[test]
+fn a_second_answer_for_an_offset_is_an_error() {
+    assert_wrong_answer(r#"{"offset":0,"ok":true}"#, &["offset 1", "offset 0"]);
+}
+
+#[test]
+fn a_wrong_line_is_cut_in_the_error() {
+    let bench = Bench::new(&[b"a"]);
+    bench.run_to_end(
+        "while next; do
+             mkdir $DIR/wrong 2>/dev/null && { head -c 100000 /dev/zero | tr '\\0' x; echo; sleep 1000; }
+             ok
+         done",
+    );
+    bench.assert_error(&["offset 0", &"x".repeat(200)]);
+    assert!(bench.errors().iter().all(|error| error.len() < 1_000));
+}
+
+#[test]
+fn a_large_record_is_written_while_a_large_answer_is_read() {
+    // Six bytes of JSON for each byte of the payload: 18 MiB on the line.
+    let payload = vec![1u8; 3 << 20];
+    let bench = Bench::new(&[&payload]);
+    // It answers at length before it reads anything, with an error; the second time it reads first.
+    bench.run_to_end(
+        r#"why=$(head -c 8388608 /dev/zero | tr '\0' x)
+           printf '{"offset":0,"error":"%s"}\n' "$why"
+           head -n 2 | wc -c > $DIR/bytes
+           echo '{"offset":0,"ok":true}'
+           cat > /dev/null"#,
+    );
+    let bytes: usize = bench.lines("bytes")[0].parse().unwrap();
+    assert!(bytes > 2 * 6 * payload.len(), "{bytes}");
+    assert_eq!(bench.committed(), 1);
+}
+
+#[test]
+fn at_a_stop_the_record_in_flight_is_waited_for_and_the_worker_sees_the_end_of_its_input() {
+    let bench = Bench::new(&[b"a", b"b"]);
+    let laneway = bench.run(
+        &[],
+        "trap 'echo term >> $DIR/end' TERM
+         while next; do
+             echo $o >> $DIR/got
+             while [ $o = 1 ] && [ ! -e $DIR/go ]; do sleep 0.02; done
+             ok
+         done
+         sleep 0.3; echo end >> $DIR/end",
+    );
+    bench.wait_for_lines("got", 2);
+    laneway.terminate().unwrap();
+    fs::write(bench.directory.join("go"), "").unwrap();
+    assert_eq!(laneway.wait(PATIENCE).unwrap().code(), Some(0), "{:?}", laneway.stderr());
+    assert_eq!(bench.lines("end"), ["end"], "it had time for its last work, and no signal");
+    assert_eq!(bench.committed(), 2);
+}
+
+#[test]
+fn a_bad_exit_at_the_end_is_told() {
+    let bench = Bench::new(&[b"a"]);
+    bench.run_to_end("while next; do ok; done; exit 9");
+    bench.assert_error(&["exit status: 9"]);
+    assert_eq!(bench.committed(), 1);
+}
+
+#[test]
+fn a_worker_that_stays_gets_sigterm_at_the_deadline_and_sigkill_a_second_later() {
+    let bench = Bench::new(&[b"a"]);
+    let laneway = bench.run(
+        &["--drain-deadline", "1s"],
+        "trap 'date +%s.%N >> $DIR/term' TERM
+         echo $$ >> $DIR/pids
+         while next; do ok; done
+         while :; do sleep 0.02; done",
+    );
+    wait_until(PATIENCE, "a commit", || bench.committed() == 1);
+    let asked = Instant::now();
+    laneway.terminate().unwrap();
+    let status = laneway.wait(PATIENCE).unwrap();
+    let took = asked.elapsed();
+    assert_eq!(bench.lines("term").len(), 1, "one SIGTERM");
+    assert!(took > Duration::from_millis(1_900) && took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(status.code(), Some(0), "all was finished and committed: {:?}", laneway.stderr());
+    wait_until_gone(&bench.lines("pids"));
+}
+
+#[test]
+fn after_sigterm_the_whole_group_has_a_second_to_end_in_order() {
+    let bench = Bench::new(&[b"a"]);
+    // The shell dies of SIGTERM at once; the program it started takes its time.
+    let laneway = bench.run(
+        &["--drain-deadline", "500ms"],
+        "while next; do ok; done
+         sh -c 'trap \"sleep 0.4; echo done >> $DIR/term; exit\" TERM; echo up > $DIR/up; while :; do sleep 0.02; done'
+         true",
+    );
+    wait_until(PATIENCE, "a commit", || bench.committed() == 1);
+    laneway.terminate().unwrap();
+    laneway.wait(PATIENCE).unwrap();
+    assert_eq!(bench.lines("up"), ["up"]);
+    assert_eq!(bench.lines("term"), ["done"]);
+}
+
+#[test]
+fn an_unanswered_record_at_the_deadline_is_left_unfinished() {
+    let bench = Bench::new(&[b"a", b"b"]);
+    let laneway = bench.run(
+        &["--drain-deadline", "500ms"],
+        "echo $$ >> $DIR/pids; while next; do [ $o = 1 ] && { echo 1 >> $DIR/got; sleep 1000; }; ok; done",
+    );
+    bench.wait_for_lines("got", 1);
+    laneway.terminate().unwrap();
+    assert_eq!(laneway.wait(PATIENCE).unwrap().code(), Some(3), "{:?}", laneway.stderr());
+    assert_eq!(bench.committed(), 1);
+    wait_until_gone(&bench.lines("pids"));
+}
+
+#[test]
+fn what_a_worker_leaves_behind_ends_with_it() {
+    let bench = Bench::new(&[b"a"]);
+    bench.run_to_end("sleep 1000 & echo $! >> $DIR/pids; while next; do ok; done");
+    let left = bench.lines("pids");
+    assert_eq!(left.len(), 1);
+    wait_until_gone(&left);
+}
+
+#[test]
+fn workers_and_what_they_started_die_with_a_command_that_is_killed() {
+    let bench = Bench::new(&[b"a"]);
+    let laneway = bench.run(&[], LIVES_ON);
+    let pids = bench.wait_for_lines("pids", 2);
+    assert!(pids.iter().all(|pid| !is_gone(pid)));
+    laneway.kill().unwrap();
+    // Not by the end of `laneway`, the helper: that would kill its own group alone, which workers are not in.
+    wait_until_gone(&pids);
+}
+
+#[test]
+fn a_second_signal_ends_workers_and_command_at_once() {
+    let bench = Bench::new(&[b"a"]);
+    let laneway = bench.run(&[], LIVES_ON);
+    let pids = bench.wait_for_lines("pids", 2);
+    laneway.signal(2).unwrap();
+    let asked = Instant::now();
+    wait_until(PATIENCE, "the second signal's effect", || {
+        laneway.signal(2).ok();
+        laneway.ended().is_some()
+    });
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert_eq!(laneway.wait(PATIENCE).unwrap().code(), Some(128 + 2));
+    wait_until_gone(&pids);
+}
+
+#[test]
+fn a_command_that_cannot_run_is_tried_again_with_a_growing_wait() {
+    let bench = Bench::new(&[b"a"]);
+    let laneway = bench.run(&[], "date +%s%3N >> $DIR/starts; exec /no/such/worker");
+    let starts: Vec<u64> =
+        bench.wait_for_lines("starts", 4).iter().map(|start| start.parse().unwrap()).collect();
+    for (index, pair) in starts.windows(2).take(3).enumerate() {
+        let waited = pair[1] - pair[0];
+        assert!(waited >= 100 << index, "start {index} to the next: {waited} ms");
+    }
+    bench.assert_error(&["127"]);
+    laneway.terminate().unwrap();
+    laneway.wait(PATIENCE).unwrap();
+}
+
+/// Reads a record and its offset, and answers it.
+const FUNCTIONS: &str = r#"
+next() { IFS= read -r line || return 1; o=${line#*\"offset\":}; o=${o%%,*}; }
+ok() { echo "{\"offset\":$o,\"ok\":true}"; }
+"#;
+
+/// A worker that heeds neither the end of its input nor SIGTERM, with a child of its own.
+const LIVES_ON: &str = "trap '' TERM
+    sleep 1000 & echo $$ >> $DIR/pids; echo $! >> $DIR/pids
+    while next; do :; done
+    while :; do sleep 0.1; done";
+
+/// How long is waited for what should come soon.
+const PATIENCE: Duration = Duration::from_secs(30);
