@@ -330,6 +330,28 @@ fn workers_and_what_they_started_die_with_a_command_that_is_killed() {
 }
 
 #[test]
+fn ctrl_c_in_a_terminal_reaches_neither_workers_nor_what_watches_over_them() {
+    let bench = Bench::new(&[b"a"]);
+    let laneway = bench.run(
+        &[],
+        "trap 'echo int >> $DIR/int' INT
+         echo $$ >> $DIR/pids
+         next; echo $o >> $DIR/got
+         while [ ! -e $DIR/go ]; do sleep 0.02; done
+         ok; cat; while :; do sleep 0.02; done",
+    );
+    bench.wait_for_lines("got", 1);
+    // As a terminal does: to all of the foreground group.
+    let group = format!("-{}", laneway.pid());
+    assert!(Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap().success());
+    fs::write(bench.directory.join("go"), "").unwrap();
+    wait_until(PATIENCE, "a commit", || bench.committed() == 1);
+    assert_eq!(bench.lines("int"), Vec::<String>::new());
+    laneway.kill().unwrap();
+    wait_until_gone(&bench.lines("pids"));
+}
+
+#[test]
 fn a_second_signal_ends_workers_and_command_at_once() {
     let bench = Bench::new(&[b"a"]);
     let laneway = bench.run(&[], LIVES_ON);
@@ -348,7 +370,8 @@ fn a_second_signal_ends_workers_and_command_at_once() {
 #[test]
 fn a_command_that_cannot_run_is_tried_again_with_a_growing_wait() {
     let bench = Bench::new(&[b"a"]);
-    let laneway = bench.run(&[], "date +%s%3N >> $DIR/starts; exec /no/such/worker");
+    let laneway =
+        bench.run(&["--drain-deadline", "200ms"], "date +%s%3N >> $DIR/starts; exec /no/such/worker");
     let starts: Vec<u64> =
         bench.wait_for_lines("starts", 4).iter().map(|start| start.parse().unwrap()).collect();
     for (index, pair) in starts.windows(2).take(3).enumerate() {

@@ -76,7 +76,7 @@ impl Bench {
             Event::Committed { offsets } => offsets.iter().find(|(partition, _)| *partition == of),
             _ => None,
         });
-        commits.map(|(_, offset)| *offset).last().unwrap_or(-1)
+        commits.map(|(_, offset)| *offset).next_back().unwrap_or(-1)
     }
 
     fn errors(&self) -> Vec<String> {

@@ -22,7 +22,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     let outcome = match (value.get("ok"), value.get("error")) {
         (Some(Value::Bool(true)), None) => Outcome::Done,
         (None | Some(Value::Bool(false)), Some(Value::String(error))) => {
-            Outcome::Retry { error: error.clone(), after: None }
+            Outcome::Retry { error: cut(error), after: None }
         }
         _ => return Err(wrong("neither {\"ok\":true} nor {\"error\":\"why\"}")),
     };
@@ -39,6 +39,16 @@ pub(super) fn shown(line: &[u8]) -> String {
     shown
 }
 
+/// An error's text as it is reported.
+fn cut(error: &str) -> String {
+    match error.char_indices().nth(LONGEST_ERROR) {
+        Some((end, _)) => format!("{}...", &error[..end]),
+        None => error.to_owned(),
+    }
+}
+
+/// Characters of an error that are reported.
+const LONGEST_ERROR: usize = 2_000;
 /// Characters of a line that are shown.
 const LONGEST: usize = 200;
 

@@ -9,7 +9,7 @@ use laneway::{Closing, Outcome, TopicPartition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Shared, protocol};
 use crate::sys;
@@ -173,14 +173,15 @@ impl Worker {
 
     /// Takes in what the worker wrote.
     fn take(&mut self, bytes: &[u8], answers: &mut Vec<u8>) -> Result<(), String> {
-        answers.extend_from_slice(bytes);
-        let mut from = 0;
-        while let Some(length) = answers[from..].iter().position(|byte| *byte == b'\n') {
-            let line = answers[from..from + length].to_vec();
-            from += length + 1;
-            self.answer(&line)?;
+        let mut rest = bytes;
+        while let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+            answers.extend_from_slice(&rest[..length]);
+            rest = &rest[length + 1..];
+            let answered = self.answer(answers);
+            answers.clear();
+            answered?;
         }
-        answers.drain(..from);
+        answers.extend_from_slice(rest);
         if answers.len() > LONGEST_LINE {
             return Err(format!(
                 "answered a line longer than {LONGEST_LINE} bytes: {}",
@@ -214,7 +215,7 @@ impl Worker {
         }
         if status.is_none() {
             sys::signal_group(process.leader, libc::SIGTERM);
-            process.exited_by(Instant::now() + TERM_PATIENCE).await;
+            process.group_gone_by(Instant::now() + TERM_PATIENCE).await;
             if is_idle {
                 self.report("did not exit by the drain deadline, and was ended");
             }
@@ -273,6 +274,14 @@ impl Process {
         timeout_at(deadline, exited).await.ok().flatten()
     }
 
+    /// Waits until nothing of the whole group is left: the shell may be gone before what it started.
+    async fn group_gone_by(&mut self, deadline: Instant) {
+        self.exited_by(deadline).await;
+        while Instant::now() < deadline && sys::signal_group(self.leader, 0) {
+            sleep(GROUP_LOOK).await;
+        }
+    }
+
     /// Kills what is left of the group, and waits for the worker's end.
     async fn kill(mut self) {
         sys::signal_group(self.leader, libc::SIGKILL);
@@ -304,5 +313,7 @@ const TERM_PATIENCE: Duration = Duration::from_secs(1);
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long is waited for more of what a worker that has ended had said.
 const REST_PATIENCE: Duration = Duration::from_millis(50);
+/// How often is looked whether a group is gone.
+const GROUP_LOOK: Duration = Duration::from_millis(20);
 const CHUNK: usize = 64 * 1024;
 const LONGEST_LINE: usize = 16 * 1024 * 1024;

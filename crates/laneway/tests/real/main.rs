@@ -5,6 +5,7 @@
 mod crashes;
 mod lanes;
 mod moves;
+mod prove;
 mod support;
 
 #[test]

@@ -9,10 +9,10 @@ use laneway_testing::wait_until;
 use crate::support::{Member, PROTOCOLS, Scene, Spec, Work};
 
 /// A small random number generator, so that a failing run can be told by its seed.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -21,26 +21,27 @@ impl Rng {
 }
 
 /// What came of a churn.
-pub struct Churned {
-    pub report: laneway_testing::history::Report,
-    pub longest_leave: Duration,
-    pub changes: usize,
+pub(crate) struct Churned {
+    pub(crate) report: laneway_testing::history::Report,
+    pub(crate) longest_leave: Duration,
+    pub(crate) changes: usize,
 }
 
-/// Members of a group come and go, `changes` times, while records flow; then everything is finished.
-pub fn churn(
-    protocol: Protocol,
-    members: usize,
-    partitions: i32,
-    changes: usize,
-    pause: (u64, u64),
-) -> Option<Churned> {
+/// How members come and go.
+pub(crate) struct Churn {
+    pub(crate) members: usize,
+    pub(crate) partitions: i32,
+    pub(crate) changes: usize,
+    /// Milliseconds between two changes, at least and at most.
+    pub(crate) pause: (u64, u64),
+    pub(crate) drain: Duration,
+}
+
+/// Members of a group come and go while records flow; then everything is finished.
+pub(crate) fn churn(protocol: Protocol, of: &Churn) -> Option<Churned> {
+    let Churn { members, partitions, changes, pause, drain } = *of;
     let scene = Scene::new("churn", partitions, protocol)?;
-    let spec = Spec {
-        work: Work::Sleep(Duration::from_millis(2)),
-        drain: Duration::from_millis(200),
-        ..Spec::default()
-    };
+    let spec = Spec { work: Work::Sleep(Duration::from_millis(2)), drain, ..Spec::default() };
     let mut rng = Rng(0x9e37_79b9_7f4a_7c15 ^ changes as u64);
     let traffic = scene.traffic(1_000);
     let mut number = 0;
@@ -77,7 +78,14 @@ pub fn churn(
 }
 
 fn churned_well(protocol: Protocol) {
-    let Some(churned) = churn(protocol, 4, 12, 10, (400, 1_200)) else { return };
+    let of = Churn {
+        members: 4,
+        partitions: 12,
+        changes: 10,
+        pause: (400, 1_200),
+        drain: Duration::from_millis(200),
+    };
+    let Some(churned) = churn(protocol, &of) else { return };
     churned.report.assert_ok();
     assert_eq!(churned.report.counts.strays, 0);
     assert!(churned.longest_leave < Duration::from_millis(5_200), "a leave took {:?}", churned.longest_leave);
@@ -143,19 +151,18 @@ fn a_member_that_is_stopped_at_once_leaves_no_ghost() {
 }
 
 /// A lane that leaves drains for long, while others that stay have records waiting all the time.
-pub fn staying_lanes_beside_a_drain(protocol: Protocol, drain: Duration) -> Option<Duration> {
+pub(crate) fn staying_lanes_beside_a_drain(protocol: Protocol, drain: Duration) -> Option<Duration> {
     let scene = Scene::new("staying", 6, protocol)?;
-    scene.produce(30_000);
+    // Records for all of the drain, and more, in every lane.
+    scene.produce(60_000);
     // Partition 0 takes as long as the drain for one record; the others have work for many seconds.
     let slow = Spec { work: Work::SleepOn(0, drain), ..Spec::default() };
     let first = scene.member("first", &slow);
     wait_until(Duration::from_secs(20), "the first member has all lanes", || first.lanes() == 6);
-    let traffic = scene.traffic(3_000);
+    let begin = scene.recorder.history().events().last().map(|event| event.at).unwrap_or_default();
     let second = scene.member("second", &slow);
     wait_until(Duration::from_secs(40), "the second member has its lanes", || second.lanes() == 3);
-    let history = scene.recorder.history();
-    traffic.end();
-    let gap = longest_gap_of_staying_lanes(&history, "first", &scene, &first);
+    let gap = longest_gap_of_staying_lanes(begin, "first", &scene, &first);
     first.handle.stop();
     second.handle.stop();
     first.leave();
@@ -164,13 +171,9 @@ pub fn staying_lanes_beside_a_drain(protocol: Protocol, drain: Duration) -> Opti
 }
 
 /// The longest time between two records finished by lanes that the member had before and after.
-fn longest_gap_of_staying_lanes(
-    history: &laneway_testing::history::History,
-    member: &str,
-    scene: &Scene,
-    still: &Member,
-) -> Duration {
+fn longest_gap_of_staying_lanes(begin: Duration, member: &str, scene: &Scene, still: &Member) -> Duration {
     use laneway_testing::history::What;
+    let history = scene.recorder.history();
     let kept: Vec<_> = still.handle.status().lanes.iter().map(|lane| lane.lane.clone()).collect();
     let mut longest = Duration::ZERO;
     for lane in kept.iter().filter(|lane| lane.partition != scene.partition(0)) {
@@ -179,7 +182,9 @@ fn longest_gap_of_staying_lanes(
             .iter()
             .filter(|event| matches!(&event.what, What::Finished { member: by, lane: of, .. } if &**by == member && of == lane))
             .map(|event| event.at)
+            .filter(|at| *at >= begin)
             .collect();
+        assert!(times.len() > 500, "{lane:?} finished only {} records", times.len());
         for pair in times.windows(2) {
             longest = longest.max(pair[1] - pair[0]);
         }

@@ -15,39 +15,38 @@ use laneway_testing::history::{MemberRecorder, Recorder};
 use laneway_testing::{Admin, Process, Producer, RealKafka, real_kafka_or_skip, unique, wait_until};
 use tokio::runtime::Runtime;
 
-pub const PROTOCOLS: [Protocol; 3] = [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer];
+pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer];
 
 /// A topic and a group of its own on the shared real Kafka, and the recorder of what happens there.
-pub struct Scene {
-    pub kafka: &'static RealKafka,
-    pub brokers: String,
-    pub topic: String,
-    pub group: String,
-    pub partitions: i32,
-    pub protocol: Protocol,
-    pub recorder: Recorder,
-    pub file: Option<PathBuf>,
+pub(crate) struct Scene {
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    pub(crate) partitions: i32,
+    pub(crate) protocol: Protocol,
+    pub(crate) recorder: Recorder,
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// How a member behaves.
 #[derive(Clone)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// What the handler does with a record, before it is finished.
-    pub work: Work,
-    pub drain: Duration,
-    pub reset: OffsetReset,
-    pub properties: Vec<(String, String)>,
-    pub allow_long_drain: bool,
+    pub(crate) work: Work,
+    pub(crate) drain: Duration,
+    pub(crate) reset: OffsetReset,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) allow_long_drain: bool,
 }
 
 /// What a handler does with a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Nothing.
     Nothing,
     /// Sleeps, each time as long.
     Sleep(Duration),
-    /// Sleeps on one partition only.
+    /// Sleeps on one partition; on the others every record takes a millisecond or two.
     SleepOn(i32, Duration),
 }
 
@@ -65,20 +64,20 @@ impl Default for Spec {
 
 impl Scene {
     /// `None` where no real Kafka can be had, and that is allowed.
-    pub fn new(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
+    pub(crate) fn new(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
         let kafka = real_kafka_or_skip()?;
         Some(Self::on(kafka, name, partitions, protocol, Recorder::in_memory(), None))
     }
 
     /// One whose members may be processes: the recorder is a file.
-    pub fn with_processes(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
+    pub(crate) fn with_processes(name: &str, partitions: i32, protocol: Protocol) -> Option<Self> {
         let kafka = real_kafka_or_skip()?;
         let file = std::env::temp_dir().join(unique("laneway-history"));
         let recorder = Recorder::to_file(&file).expect("a history file");
         Some(Self::on(kafka, name, partitions, protocol, recorder, Some(file)))
     }
 
-    pub fn on(
+    pub(crate) fn on(
         kafka: &'static RealKafka,
         name: &str,
         partitions: i32,
@@ -87,7 +86,6 @@ impl Scene {
         file: Option<PathBuf>,
     ) -> Self {
         let scene = Self {
-            kafka,
             brokers: kafka.brokers().to_owned(),
             topic: unique(name),
             group: unique("group"),
@@ -100,16 +98,16 @@ impl Scene {
         scene
     }
 
-    pub fn admin(&self) -> Admin {
+    pub(crate) fn admin(&self) -> Admin {
         Admin::new(&self.brokers).expect("an admin client")
     }
 
-    pub fn partition(&self, number: i32) -> TopicPartition {
+    pub(crate) fn partition(&self, number: i32) -> TopicPartition {
         TopicPartition::new(self.topic.as_str(), number)
     }
 
     /// Produces records to all partitions in turn.
-    pub fn produce(&self, records: usize) {
+    pub(crate) fn produce(&self, records: usize) {
         let producer = Producer::new(&self.brokers, &[]).expect("a producer").recording(&self.recorder);
         for number in 0..records {
             let partition = i32::try_from(number).unwrap() % self.partitions;
@@ -119,7 +117,7 @@ impl Scene {
     }
 
     /// Produces at a rate until the returned guard is ended.
-    pub fn traffic(&self, per_second: u64) -> Traffic {
+    pub(crate) fn traffic(&self, per_second: u64) -> Traffic {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (brokers, topic, partitions) = (self.brokers.clone(), self.topic.clone(), self.partitions);
         let (recorder, asked) = (self.recorder.clone(), stop.clone());
@@ -142,17 +140,17 @@ impl Scene {
     }
 
     /// Starts a member in this process.
-    pub fn member(&self, name: &str, spec: &Spec) -> Member {
+    pub(crate) fn member(&self, name: &str, spec: &Spec) -> Member {
         let consumer = consumer(self, name, spec).expect("a consumer");
         let recorder = self.recorder.member(name);
         let handle = consumer.handle();
         let work = spec.work;
         let run = runtime().spawn(consumer.run_lanes(Recorded { recorder, work }));
-        Member { name: name.to_owned(), handle, run: Some(run) }
+        Member { handle, run: Some(run) }
     }
 
     /// Starts a member as a process of its own.
-    pub fn process(&self, name: &str, spec: &Spec) -> Process {
+    pub(crate) fn process(&self, name: &str, spec: &Spec) -> Process {
         let mut command = Command::new(std::env::current_exe().expect("the test binary"));
         let (work, partition) = match spec.work {
             Work::Nothing => (0, -1),
@@ -180,12 +178,12 @@ impl Scene {
     }
 
     /// Waits until every record that was produced is finished.
-    pub fn wait_until_finished(&self, within: Duration) {
+    pub(crate) fn wait_until_finished(&self, within: Duration) {
         wait_until(within, "everything that was produced is finished", || self.unfinished() == 0);
     }
 
     /// Records that were produced and not finished.
-    pub fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         use laneway_testing::history::What;
         let history = self.recorder.history();
         let mut open = std::collections::HashSet::new();
@@ -205,50 +203,49 @@ impl Scene {
     }
 
     /// Members that the group lists.
-    pub fn listed(&self) -> usize {
+    pub(crate) fn listed(&self) -> usize {
         self.admin().describe_group(&self.group).map_or(0, |group| group.members.len())
     }
 }
 
 /// A stream of records that ends when this is ended.
-pub struct Traffic {
+pub(crate) struct Traffic {
     stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Traffic {
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.stop.store(true, std::sync::atomic::Ordering::Release);
         self.thread.take().unwrap().join().expect("traffic that was delivered");
     }
 }
 
 /// A member in this process.
-pub struct Member {
-    pub name: String,
-    pub handle: Handle,
+pub(crate) struct Member {
+    pub(crate) handle: Handle,
     run: Option<tokio::task::JoinHandle<Result<Summary, Error>>>,
 }
 
 impl Member {
     /// Stops it, and waits until it has left.
-    pub fn leave(mut self) -> Summary {
+    pub(crate) fn leave(mut self) -> Summary {
         self.handle.stop();
         self.ended().expect("a member that ends without an error")
     }
 
     /// Waits until it has ended.
-    pub fn ended(&mut self) -> Result<Summary, Error> {
+    pub(crate) fn ended(&mut self) -> Result<Summary, Error> {
         runtime().block_on(self.run.take().expect("a member that runs")).expect("a task that was not aborted")
     }
 
     /// How many lanes run here.
-    pub fn lanes(&self) -> usize {
+    pub(crate) fn lanes(&self) -> usize {
         self.handle.status().lanes.iter().filter(|lane| lane.state == laneway::LaneState::Running).count()
     }
 }
 
-pub fn runtime() -> &'static Runtime {
+pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -330,7 +327,7 @@ impl Handler for RecordedLane {
             Work::SleepOn(partition, time) if partition == record.partition() => {
                 tokio::time::sleep(time).await
             }
-            Work::SleepOn(..) => {}
+            Work::SleepOn(..) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
         begun.finished = true;
         self.recorder.finished(&self.lane, record.offset());
@@ -347,7 +344,7 @@ impl Drop for Begun<'_> {
 }
 
 /// What a process of this binary does that is a member: see [`Scene::process`].
-pub fn run_member_process() {
+pub(crate) fn run_member_process() {
     let Ok(words) = std::env::var(MEMBER) else { return };
     let words: Vec<&str> = words.split('\t').collect();
     let [brokers, group, topic, protocol, name, file, work, partition, drain, reset, properties @ ..] =
