@@ -71,10 +71,10 @@ impl Events {
             // One write: several processes may append to one file.
             To::File(file) => (&mut &*file).write_all(line.as_bytes()),
         };
-        if let (Err(error), Ok(mut failed)) = (written, self.failed.lock()) {
-            if !std::mem::replace(&mut *failed, true) {
-                eprintln!("laneway: an event could not be written: {error}");
-            }
+        if let (Err(error), Ok(mut failed)) = (written, self.failed.lock())
+            && !std::mem::replace(&mut *failed, true)
+        {
+            eprintln!("laneway: an event could not be written: {error}");
         }
     }
 }

@@ -141,11 +141,7 @@ mod tests {
     }
 
     fn orders(offset: i64) -> OwnedRecord {
-        let mut record = OwnedRecord::default();
-        record.topic = "orders".into();
-        record.partition = 3;
-        record.offset = offset;
-        record
+        OwnedRecord { topic: "orders".into(), partition: 3, offset, ..OwnedRecord::default() }
     }
 
     #[test]

@@ -53,8 +53,10 @@ impl Bench {
 
     fn committed(&self) -> i64 {
         let partition = laneway::TopicPartition::new(self.topic.as_str(), 0);
-        let committed =
-            Admin::new(self.kafka.brokers()).unwrap().committed(&self.group, &[partition.clone()]).unwrap();
+        let committed = Admin::new(self.kafka.brokers())
+            .unwrap()
+            .committed(&self.group, std::slice::from_ref(&partition))
+            .unwrap();
         committed.get(&partition).map_or(-1, |committed| committed.offset)
     }
 
@@ -397,3 +399,37 @@ const LIVES_ON: &str = "trap '' TERM
 
 /// How long is waited for what should come soon.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_watches_the_workers_is_started_again_when_somebody_ends_it() {
+    let bench = Bench::new(&[b"a", b"b"]);
+    let laneway = bench.run(
+        &[],
+        "echo $PPID >> $DIR/parents; while next; do [ $o = 0 ] && [ ! -e $DIR/again ] && { echo 0 >> $DIR/got; \
+         while [ ! -e $DIR/again ]; do sleep 0.02; done; exit 1; }; ok; done",
+    );
+    bench.wait_for_lines("got", 1);
+    let watcher =
+        children_of(laneway.pid()).into_iter().find(|pid| command_line(*pid).contains("__supervise"));
+    let killed =
+        Command::new("kill").args(["-KILL", &watcher.expect("a watcher").to_string()]).status().unwrap();
+    assert!(killed.success());
+    fs::write(bench.directory.join("again"), "").unwrap();
+    wait_until(PATIENCE, "both records are done by the next worker", || bench.committed() == 2);
+    laneway.terminate().unwrap();
+    assert_eq!(laneway.wait(PATIENCE).unwrap().code(), Some(0), "{:?}", laneway.stderr());
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent_of = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    pids.filter(|pid| parent_of(pid) == Some(parent)).collect()
+}
+
+fn command_line(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+}

@@ -124,10 +124,9 @@ async fn change(slots: &mut [Slot], group: &Group, number: usize) -> Result<(), 
 
 /// Waits until everything that was produced is finished, then has all members leave.
 async fn drain(slots: &mut [Slot], group: &Group) -> Result<(), String> {
-    if !slots.iter().any(Slot::is_taken) {
-        if let Some(slot) = slots.first_mut() {
-            slot.join(group).map_err(|error| error.to_string())?;
-        }
+    let is_anybody_here = slots.iter().any(Slot::is_taken);
+    if let Some(slot) = slots.first_mut().filter(|_| !is_anybody_here) {
+        slot.join(group).map_err(|error| error.to_string())?;
     }
     let deadline = Instant::now() + DRAIN_WITHIN;
     while Instant::now() < deadline {

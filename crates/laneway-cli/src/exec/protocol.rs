@@ -19,7 +19,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     let value: Value = serde_json::from_slice(line).map_err(|_| wrong("what is not JSON"))?;
     let offset =
         value.get("offset").and_then(Value::as_i64).ok_or_else(|| wrong("without a record's offset"))?;
-    let outcome = match (value.get("ok"), value.get("error")) {
+    let error = value.get("error").filter(|error| !error.is_null());
+    let outcome = match (value.get("ok"), error) {
         (Some(Value::Bool(true)), None) => Outcome::Done,
         (None | Some(Value::Bool(false)), Some(Value::String(error))) => {
             Outcome::Retry { error: cut(error), after: None }

@@ -4,39 +4,58 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write, stdin};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys;
 
 /// The watching process. It ends by itself when this is dropped.
-pub(super) struct Watch {
-    pipe: Mutex<ChildStdin>,
-    _child: Child,
+pub(super) struct Watch(Mutex<Watcher>);
+
+struct Watcher {
+    child: Child,
+    pipe: ChildStdin,
 }
 
 impl Watch {
     pub(super) fn start() -> std::io::Result<Self> {
+        Ok(Self(Mutex::new(Watcher::start()?)))
+    }
+
+    /// Where a new process group says that it runs. Where the watching process has been ended by somebody, a
+    /// new one takes its place, and hears of what runs.
+    pub(super) fn pipe(&self, running: &BTreeSet<u32>) -> std::io::Result<RawFd> {
+        let mut watcher = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if watcher.child.try_wait()?.is_some() {
+            *watcher = Watcher::start()?;
+            for leader in running {
+                watcher.pipe.write_all(format!("+{leader}\n").as_bytes())?;
+            }
+        }
+        Ok(watcher.pipe.as_raw_fd())
+    }
+
+    /// A process group has ended: its number may become another's.
+    pub(super) fn forget(&self, leader: u32) {
+        let mut watcher = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where the watching process is gone, there is nobody who could do harm.
+        watcher.pipe.write_all(format!("-{leader}\n").as_bytes()).ok();
+    }
+}
+
+impl Watcher {
+    fn start() -> std::io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("__supervise")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Not in the terminal's group, from its first moment on: Ctrl-C is not for it.
+            .process_group(0)
             .spawn()?;
         let pipe = child.stdin.take().ok_or_else(|| std::io::Error::other("its pipe is missing"))?;
-        Ok(Self { pipe: Mutex::new(pipe), _child: child })
-    }
-
-    /// Where a new process group says that it runs.
-    pub(super) fn pipe(&self) -> RawFd {
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()
-    }
-
-    /// A process group has ended: its number may become another's.
-    pub(super) fn forget(&self, leader: u32) {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where the watching process is gone, there is nobody who could do harm.
-        pipe.write_all(format!("-{leader}\n").as_bytes()).ok();
+        Ok(Self { child, pipe })
     }
 }
 

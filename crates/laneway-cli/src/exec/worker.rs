@@ -41,6 +41,7 @@ struct Process {
     stdout: ChildStdout,
     leader: u32,
     shared: Arc<Shared>,
+    killed: bool,
 }
 
 /// Why a worker is no longer served.
@@ -121,7 +122,7 @@ impl Worker {
                 read = stdout.read(&mut chunk) => match read {
                     Ok(0) | Err(_) => {
                         let how = timeout(EXIT_PATIENCE, child.wait()).await;
-                        return End::Broken(died(how.ok().and_then(Result::ok)));
+                        return End::Broken(self.last_words(answers, how.ok().and_then(Result::ok)));
                     }
                     Ok(count) => {
                         if let Err(why) = self.take(&chunk[..count], &mut answers) {
@@ -139,8 +140,7 @@ impl Worker {
                     }
                     Err(_) => {
                         let how = timeout(EXIT_PATIENCE, child.wait()).await;
-                        self.take_rest(stdout, &mut answers).await;
-                        return End::Broken(died(how.ok().and_then(Result::ok)));
+                        return End::Broken(self.take_rest(stdout, answers, how.ok().and_then(Result::ok)).await);
                     }
                 },
                 request = self.requests.recv() => match request {
@@ -154,21 +154,32 @@ impl Worker {
                 },
                 status = child.wait() => {
                     // What it started may hold its output open: what it said itself is there by now.
-                    self.take_rest(stdout, &mut answers).await;
-                    return End::Broken(died(status.ok()));
+                    return End::Broken(self.take_rest(stdout, answers, status.ok()).await);
                 }
             }
         }
     }
 
-    /// What a worker that has ended had still said.
-    async fn take_rest(&mut self, stdout: &mut ChildStdout, answers: &mut Vec<u8>) {
+    /// Takes what a worker that has ended had still said. Answers how it ended.
+    async fn take_rest(
+        &mut self,
+        stdout: &mut ChildStdout,
+        mut answers: Vec<u8>,
+        status: Option<ExitStatus>,
+    ) -> String {
         let mut chunk = vec![0u8; CHUNK];
-        while let Ok(Ok(count)) = timeout(REST_PATIENCE, stdout.read(&mut chunk)).await {
-            if count == 0 || self.take(&chunk[..count], answers).is_err() {
-                return;
+        while let Ok(Ok(count @ 1..)) = timeout(REST_PATIENCE, stdout.read(&mut chunk)).await {
+            if let Err(why) = self.take(&chunk[..count], &mut answers) {
+                return why;
             }
         }
+        self.last_words(answers, status)
+    }
+
+    /// A last line may lack its end.
+    fn last_words(&mut self, line: Vec<u8>, status: Option<ExitStatus>) -> String {
+        let answered = if line.is_empty() { Ok(()) } else { self.answer(&line) };
+        answered.err().unwrap_or_else(|| died(status))
     }
 
     /// Takes in what the worker wrote.
@@ -248,14 +259,15 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
-        sys::lead_a_watched_group(&mut command, shared.watch.pipe());
+        let pipe = shared.watch.pipe(&shared.running())?;
+        sys::lead_a_watched_group(&mut command, pipe);
         let mut child = Command::from(command).spawn()?;
         let missing = || std::io::Error::other("a pipe of it is missing");
         let leader = child.id().ok_or_else(missing)?;
         shared.running().insert(leader);
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(missing)?;
-        Ok(Self { child, stdin, stdout, leader, shared: shared.clone() })
+        Ok(Self { child, stdin, stdout, leader, shared: shared.clone(), killed: false })
     }
 
     /// Waits until the worker has exited. What it still writes is read, so that it is not held up.
@@ -285,13 +297,16 @@ impl Process {
     /// Kills what is left of the group, and waits for the worker's end.
     async fn kill(mut self) {
         sys::signal_group(self.leader, libc::SIGKILL);
+        self.killed = true;
         timeout(EXIT_PATIENCE, self.child.wait()).await.ok();
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        sys::signal_group(self.leader, libc::SIGKILL);
+        if !self.killed {
+            sys::signal_group(self.leader, libc::SIGKILL);
+        }
         self.shared.running().remove(&self.leader);
         self.shared.watch.forget(self.leader);
     }
@@ -316,4 +331,4 @@ const REST_PATIENCE: Duration = Duration::from_millis(50);
 /// How often is looked whether a group is gone.
 const GROUP_LOOK: Duration = Duration::from_millis(20);
 const CHUNK: usize = 64 * 1024;
-const LONGEST_LINE: usize = 16 * 1024 * 1024;
+const LONGEST_LINE: usize = 64 * 1024 * 1024;

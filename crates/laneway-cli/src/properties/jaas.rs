@@ -9,7 +9,7 @@ pub(super) fn user_and_password(line: &str) -> Result<(String, String), String> 
     let module = words.next_word().unwrap_or_default();
     let short = module.rsplit('.').next().unwrap_or_default();
     if !matches!(short, "PlainLoginModule" | "ScramLoginModule") {
-        let known = module.ends_with("LoginModule").then_some(short).unwrap_or("its login module");
+        let known = if module.ends_with("LoginModule") { short } else { "its login module" };
         return Err(format!("{known} is not understood: PlainLoginModule or ScramLoginModule is wanted"));
     }
     let (mut user, mut password) = (None, None);

@@ -113,6 +113,7 @@ const JAVAS_ALONE: &[&str] = &[
     "metadata.recovery.strategy",
     "metadata.recovery.rebootstrap.trigger.ms",
     "share.acknowledgement.mode",
+    "ssl.truststore.password",
 ];
 
 /// Keeps `Property` from being printed whole: it may hold a secret.

@@ -301,8 +301,11 @@ impl ClientThread {
     }
 
     fn on_fetch_error(&mut self, error: &FetchError) {
-        self.last_error = Some(error.message.clone());
+        if error.kind != FetchErrorKind::BrokersDown {
+            self.last_error = Some(error.message.clone());
+        }
         match error.kind {
+            // It says how many are down, and not why: an error before it did.
             FetchErrorKind::BrokersDown => self.say_brokers_are_down(),
             FetchErrorKind::Refused => {
                 self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
@@ -312,7 +315,9 @@ impl ClientThread {
     }
 
     fn on_membership_error(&mut self, error: KafkaError, fatal: bool) {
-        self.last_error = Some(error.message.clone());
+        if error.code != codes::_ALL_BROKERS_DOWN {
+            self.last_error = Some(error.message.clone());
+        }
         let kind = match error.code {
             codes::FENCED_INSTANCE_ID => Some(ErrorKind::Fenced),
             codes::GROUP_AUTHORIZATION_FAILED | codes::TOPIC_AUTHORIZATION_FAILED => Some(ErrorKind::Refused),

@@ -1,0 +1,145 @@
+//! What bad input gets: one error that names the thing, exit code 2, and nothing on standard output.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::{Command, Output};
+
+fn laneway(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LANEWAY_")) {
+        command.env_remove(name);
+    }
+    command.args(words).output().expect("the command")
+}
+
+/// A run that is good but for what is added. Nothing listens there: nothing may be tried either.
+fn run_with(more: &[&str]) -> Output {
+    let good = ["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print"];
+    laneway(&[&good, more].concat())
+}
+
+#[track_caller]
+fn refused(output: &Output, names: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    for name in names {
+        assert!(error.contains(name), "\"{name}\" is not in: {error}");
+    }
+    assert!(!error.contains("hunter2"), "a secret was told: {error}");
+}
+
+#[test]
+fn what_is_missing_is_named_with_how_to_give_it() {
+    refused(
+        &laneway(&["run", "-g", "g", "-t", "t", "--print"]),
+        &["no brokers", "-b HOST:PORT", "LANEWAY_BROKERS"],
+    );
+    refused(&laneway(&["run", "-b", "h:1", "-t", "t", "--print"]), &["no group", "-g NAME"]);
+    refused(&laneway(&["run", "-b", "h:1", "-g", "g", "--print"]), &["no topic", "-t NAME"]);
+    refused(&laneway(&["run", "-b", "h:1", "-g", "g", "-t", "t"]), &["no sink", "--print", "--exec"]);
+    refused(&laneway(&[]), &["Usage", "run", "demo"]);
+}
+
+#[test]
+fn both_sinks_are_one_too_many() {
+    refused(&run_with(&["--exec", "cat"]), &["--print", "--exec"]);
+}
+
+#[test]
+fn a_wrong_value_is_named_with_what_was_given_and_what_is_allowed() {
+    refused(&run_with(&["-o", "sometimes"]), &["sometimes", "earliest", "latest", "error"]);
+    refused(&run_with(&["-o", "42"]), &["42", "seek"]);
+    refused(&run_with(&["-n", "0"]), &["'0'", "--count"]);
+    refused(&run_with(&["-n", "many"]), &["many", "--count"]);
+    refused(&run_with(&["--protocol", "polite"]), &["polite", "eager", "cooperative", "consumer"]);
+    refused(&run_with(&["--drain-deadline", "soon"]), &["soon", "25s"]);
+    refused(&run_with(&["--commit-interval", "0s"]), &["commit interval"]);
+    refused(&run_with(&["--wrong"]), &["--wrong"]);
+    refused(&laneway(&["jump"]), &["jump"]);
+    refused(&laneway(&["demo", "--members", "0"]), &["--members"]);
+    refused(&laneway(&["demo", "--format", "xml"]), &["xml", "text", "json"]);
+}
+
+#[test]
+fn a_malformed_address_is_named() {
+    for broker in
+        ["nowhere", "host:", ":9092", "host:0", "host:65536", "host:nine", "a:1,,b:2", "a b:1", "::1:9092"]
+    {
+        let output = laneway(&["run", "-b", broker, "-g", "g", "-t", "t", "--print"]);
+        refused(&output, &["HOST:PORT"]);
+    }
+}
+
+#[test]
+fn a_bad_topic_or_expression_is_named() {
+    let with = |topic| laneway(&["run", "-b", "127.0.0.1:1", "-g", "g", "-t", topic, "--print"]);
+    refused(&with("^orders("), &["^orders(", "regular expression"]);
+    refused(&with("no spaces"), &["no spaces", "topic"]);
+    refused(&with("a,,b"), &["topic"]);
+}
+
+#[test]
+fn properties_that_contradict_laneway_are_refused_by_name_and_reason() {
+    for (property, names) in [
+        ("enable.auto.commit=true", ["enable.auto.commit", "commits what is finished"]),
+        ("enable.auto.offset.store=true", ["enable.auto.offset.store", "commits what is finished"]),
+        ("plugin.library.paths=x", ["plugin.library.paths", "loads code"]),
+        ("ssl.engine.location=x", ["ssl.engine.location", "loads code"]),
+        ("ssl.providers=x", ["ssl.providers", "loads code"]),
+        ("sasl.kerberos.kinit.cmd=x", ["sasl.kerberos.kinit.cmd", "runs a command"]),
+        ("enable.sasl.oauthbearer.unsecure.jwt=true", ["unsecure.jwt", "not signed"]),
+        ("sasl.oauthbearer.token.endpoint.url=http://x", ["token.endpoint.url", "https"]),
+        ("test.mock.num.brokers=1", ["test.mock.num.brokers", "not real"]),
+        ("no.such.property=1", ["no.such.property", "unknown"]),
+        ("fetch.min.bytes=lots", ["fetch.min.bytes", "lots"]),
+        ("group.id=other", ["group.id", "-g"]),
+        ("auto.offset.reset=by_duration:PT1H", ["auto.offset.reset", "earliest"]),
+        ("novalue", ["novalue", "KEY=VALUE"]),
+        ("=1", ["-X", "name"]),
+    ] {
+        refused(&run_with(&["-X", property]), &names);
+    }
+    refused(
+        &run_with(&["--protocol", "consumer", "-X", "session.timeout.ms=9000"]),
+        &["session.timeout.ms", "KIP-848"],
+    );
+}
+
+#[test]
+fn a_drain_that_outlasts_the_rebalance_timeout_is_refused() {
+    refused(&run_with(&["-X", "max.poll.interval.ms=20000"]), &["drain deadline", "max.poll.interval.ms"]);
+    refused(&run_with(&["--drain-deadline", "295s"]), &["drain deadline", "295s"]);
+}
+
+#[test]
+fn a_secret_is_never_told() {
+    refused(
+        &run_with(&["-X", "sasl.password=hunter2", "-X", "sasl.mechanism=hunter2", "-o", "x"]),
+        &["\"x\""],
+    );
+    let jaas = "sasl.jaas.config=x.Krb5LoginModule required password=\"hunter2\";";
+    refused(&run_with(&["-X", jaas]), &["sasl.jaas.config", "Krb5LoginModule"]);
+    refused(
+        &run_with(&["-X", "ssl.endpoint.identification.algorithm=hunter2"]),
+        &["identification.algorithm"],
+    );
+}
+
+#[test]
+fn a_properties_file_that_is_bad_is_named_with_its_line() {
+    let directory = std::env::temp_dir().join(format!("laneway-properties-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("client.properties");
+    let path = file.to_str().unwrap();
+    refused(&run_with(&["-F", path]), &[path, "No such file"]);
+    std::fs::write(&file, "client.id=a\n=b\n").unwrap();
+    refused(&run_with(&["-F", path]), &[path, "line 2"]);
+    std::fs::write(&file, "ssl.truststore.location=/etc/trust.jks\nssl.truststore.password=hunter2\n")
+        .unwrap();
+    refused(&run_with(&["-F", path]), &["ssl.truststore.location", "keytool"]);
+    // What means nothing here is passed over with one line; then the next bad thing is told.
+    std::fs::write(&file, "key.deserializer=x\nvalue.deserializer=y\nmax.poll.records=5\n").unwrap();
+    let output = run_with(&["-F", path, "-X", "no.such.property=1"]);
+    refused(&output, &["key.deserializer, value.deserializer, max.poll.records", "no.such.property"]);
+    std::fs::remove_dir_all(directory).unwrap();
+}
