@@ -56,7 +56,9 @@ impl Clients {
         if builder.protocol != Protocol::Consumer {
             // How soon a rebalance is heard of: with 3 s, the client's default, partitions are silent longer.
             self.membership.push(("heartbeat.interval.ms".into(), "500".into()));
-            self.membership.push(("session.timeout.ms".into(), "45000".into()));
+            // Kafka's default, but no longer than the rebalance timeout: the client refuses that.
+            let session = self.longest_session(builder).min(DEFAULT_SESSION).as_millis();
+            self.membership.push(("session.timeout.ms".into(), session.to_string()));
         }
         // Both hold per partition, as queues are split.
         self.fetcher.push(("queued.max.messages.kbytes".into(), "4096".into()));
@@ -129,6 +131,12 @@ impl Clients {
         }
     }
 
+    fn longest_session(&self, builder: &Builder) -> Duration {
+        let given = builder.properties.iter().rev().find(|(key, _)| key == "max.poll.interval.ms");
+        let milliseconds = given.and_then(|(_, value)| value.parse().ok());
+        milliseconds.map_or(DEFAULT_MAX_POLL_INTERVAL, Duration::from_millis)
+    }
+
     fn membership_milliseconds(&self, key: &str) -> Result<Option<Duration>, Error> {
         let Some((_, value)) = self.membership.iter().rev().find(|(set, _)| set == key) else {
             return Ok(None);
@@ -141,6 +149,15 @@ impl Clients {
     fn check_deadlines(&self, builder: &Builder) -> Result<(), Error> {
         let limit =
             self.membership_milliseconds("max.poll.interval.ms")?.unwrap_or(DEFAULT_MAX_POLL_INTERVAL);
+        let session = self.membership_milliseconds("session.timeout.ms")?;
+        if let Some(session) = session.filter(|session| *session > limit) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "session.timeout.ms ({session:?}) must not be longer than max.poll.interval.ms ({limit:?})"
+                ),
+            ));
+        }
         let needed = builder.drain_deadline + GRACE;
         if needed >= limit && !builder.allow_long_drain {
             let (drain, limit) = (builder.drain_deadline, limit);
@@ -256,6 +273,8 @@ const MEMBERSHIP_ONLY: &[&str] = &[
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// librdkafka's default of `max.poll.interval.ms` (CONFIGURATION.md).
 const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+/// The default of `session.timeout.ms`, in Kafka as in librdkafka.
+const DEFAULT_SESSION: Duration = Duration::from_secs(45);
 /// How often topics are looked for unless `topic.metadata.refresh.interval.ms` says otherwise.
 const DEFAULT_TOPIC_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -326,5 +345,7 @@ mod tests {
     fn a_drain_that_outlasts_the_rebalance_timeout_is_refused() {
         assert!(refused("max.poll.interval.ms", "30000").contains("max.poll.interval.ms"));
         assert!(build(&[("max.poll.interval.ms", "31000")]).is_ok());
+        let both = build(&[("max.poll.interval.ms", "40000"), ("session.timeout.ms", "41000")]);
+        assert!(both.err().unwrap().to_string().contains("session.timeout.ms"));
     }
 }

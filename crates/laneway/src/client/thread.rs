@@ -68,6 +68,7 @@ struct ClientThread {
     exit_at_end: bool,
     board: Arc<Board>,
     stop: Option<(StopReason, Instant)>,
+    longest_stop: Duration,
     /// A change of topics that membership has not been shown yet.
     to_show: Option<Change>,
     partitions: BTreeMap<String, i32>,
@@ -104,6 +105,7 @@ impl ClientThread {
         let to_lanes = mailbox.clone();
         let tell: Tell = Arc::new(move |message| to_lanes.post(Message::Lane(message)));
         let protocol = setup.settings.protocol;
+        let longest_stop = setup.settings.drain + setup.settings.grace;
         let fixed = Fixed {
             started: now,
             clients: setup.clients,
@@ -145,6 +147,7 @@ impl ClientThread {
             exit_at_end: setup.exit_at_end,
             board: setup.board,
             stop: None,
+            longest_stop,
             to_show: None,
             partitions: BTreeMap::new(),
             missing_said: BTreeSet::new(),
@@ -558,7 +561,10 @@ impl ClientThread {
         let World { fetcher, reaper, membership, answers, asked, .. } = self.world;
         reaper.take((fetcher, membership, answers, asked));
         drop(self.topics);
-        let left = reaper.wait(Instant::now() + REAP);
+        // Whatever the native clients do, the stop ends by its deadline.
+        let by = self.stop.map(|(_, asked)| asked + self.longest_stop);
+        let patience = Instant::now() + REAP;
+        let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {
             let message =
                 format!("{left} native clients did not end in time, and were left to end by themselves");

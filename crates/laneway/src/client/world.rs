@@ -138,7 +138,8 @@ impl Port for World {
         match joined {
             Ok(membership) => self.membership = Some(membership),
             Err(error) => {
-                self.trouble = Some((ErrorKind::Fatal, format!("could not join the group: {error}")))
+                self.trouble =
+                    Some((ErrorKind::Config, format!("could not make the membership client: {error}")))
             }
         }
     }

@@ -142,3 +142,40 @@ fn a_broker_killed_and_started_again_loses_and_repeats_nothing() {
         report.assert_ok();
     }
 }
+
+/// A drain outlasts the rebalance timeout (only a hidden switch allows that): the group goes on without the
+/// member in the middle of its hold. It must notice, let everything go, and come back with a new client.
+pub(crate) fn thrown_out_in_a_hold(protocol: Protocol) {
+    let Some(scene) = Scene::new("thrown", 4, protocol) else { return };
+    let stuck = Spec {
+        work: Work::SleepOn(0, Duration::from_secs(9)),
+        drain: Duration::from_secs(10),
+        properties: vec![("max.poll.interval.ms".into(), "6000".into())],
+        allow_long_drain: true,
+        ..Spec::default()
+    };
+    scene.produce(400);
+    let slow = scene.member("slow", &stuck);
+    wait_until(Duration::from_secs(30), "the other lanes are through", || scene.unfinished() <= 100);
+    let quick = scene.member("quick", &Spec { work: Work::Nothing, ..stuck.clone() });
+    let others = scene.traffic(100);
+    wait_until(Duration::from_secs(60), "both members have lanes again", || {
+        slow.lanes() + quick.lanes() == 4 && quick.lanes() > 0 && slow.handle.status().rebalances > 1
+    });
+    others.end();
+    // What is left on the slow lane is for whoever is quick.
+    slow.handle.stop();
+    let mut slow = slow;
+    slow.ended().expect("a member that ends without an error");
+    scene.wait_until_finished(Duration::from_secs(60));
+    quick.leave();
+    let report = check(&scene.recorder.history(), &Expect::crashes().overlaps_allowed());
+    report.assert_ok();
+    println!("{protocol}, thrown out: {report}");
+}
+
+#[test]
+fn a_member_thrown_out_in_a_hold_comes_back_and_nothing_is_lost() {
+    // In the other protocols nobody waits for the one that holds, unless somebody else joins: see the proof.
+    thrown_out_in_a_hold(Protocol::Eager);
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use laneway::Protocol;
 
+use crate::crashes::thrown_out_in_a_hold;
 use crate::moves::{Churn, Churned, churn, staying_lanes_beside_a_drain};
 use crate::support::PROTOCOLS;
 
@@ -83,4 +84,15 @@ fn prove_3_lanes_that_stay() {
             gap.as_millis()
         ));
     }
+}
+
+#[test]
+#[ignore = "long: cargo xtask prove"]
+fn prove_4_holds_that_last_longer_than_the_rebalance_timeout() {
+    for protocol in PROTOCOLS {
+        thrown_out_in_a_hold(protocol);
+    }
+    report(
+        "\nA drain of 9 s with `max.poll.interval.ms` 6 s: nothing lost, the group whole again, in all protocols.",
+    );
 }
