@@ -34,6 +34,18 @@ pub struct Consumer {
 }
 
 /// Steers a running consumer, from anywhere. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(consumer: laneway::Consumer) -> Result<(), laneway::Error> {
+/// let handle = consumer.handle();
+/// let running = tokio::spawn(consumer.run(|_: laneway::Record| async {}));
+/// for lane in handle.status().lanes {
+///     println!("{}: lag {:?}", lane.lane, lane.lag);
+/// }
+/// handle.drain().await; // stopped, drained, committed, out of the group
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     mailbox: Mailbox,

@@ -95,9 +95,41 @@ where
 }
 
 /// Makes the handler of each lane, for handlers that hold something per lane (a worker process, a file).
-/// Every [`Handler`] that can be cloned is one, too: through [`Consumer::run`].
+/// For [`Consumer::run_lanes`]; [`Consumer::run`] shares one handler between all lanes.
+///
+/// ```
+/// use laneway::{Handler, LaneId, MakeHandler, Outcome, Record};
+///
+/// /// Counts the records of its lane.
+/// struct Counts {
+///     lane: LaneId,
+///     seen: std::sync::atomic::AtomicU64,
+/// }
+///
+/// impl Handler for Counts {
+///     async fn handle(&self, _: Record) -> Outcome {
+///         self.seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+///         Outcome::Done
+///     }
+///
+///     async fn close(&self, _: laneway::Closing) {
+///         println!("{}: {:?} records", self.lane, self.seen);
+///     }
+/// }
+///
+/// struct CountsOfLanes;
+///
+/// impl MakeHandler for CountsOfLanes {
+///     type Handler = Counts;
+///
+///     fn make(&self, lane: &LaneId) -> Counts {
+///         Counts { lane: lane.clone(), seen: Default::default() }
+///     }
+/// }
+/// ```
 ///
 /// [`Consumer::run`]: crate::Consumer::run
+/// [`Consumer::run_lanes`]: crate::Consumer::run_lanes
 pub trait MakeHandler: Send + Sync + 'static {
     /// What handles the records of one lane.
     type Handler: Handler;

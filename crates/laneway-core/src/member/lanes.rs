@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub(super) committed: Option<i64>,
     /// It was told that the lane begins.
     told: bool,
+    /// Records that it left unfinished when it ended to be opened again.
+    unfinished: u64,
     /// Not before this is it opened again, after its queue failed.
     not_before: Duration,
     /// How often its queue failed, and where it stood at the last time.
@@ -170,7 +172,15 @@ impl Member {
         let stage = Stage::Finding { out_of_range: None };
         self.lanes.insert(
             partition,
-            Lane { id, stage, committed: None, told: false, not_before: Duration::ZERO, failures: (0, -1) },
+            Lane {
+                id,
+                stage,
+                committed: None,
+                told: false,
+                unfinished: 0,
+                not_before: Duration::ZERO,
+                failures: (0, -1),
+            },
         );
     }
 
@@ -200,11 +210,14 @@ impl Member {
                 // What it finished before it was to be opened again is still to be committed. Where nothing
                 // was read, what is committed stays as it is, also where a start was decided.
                 Stage::Finding { out_of_range: watermark } => {
-                    lane.stage = Stage::Ended { watermark: *watermark, unfinished: 0 };
+                    lane.stage = Stage::Ended { watermark: *watermark, unfinished: lane.unfinished };
                 }
-                Stage::Deciding(_) => lane.stage = Stage::Ended { watermark: None, unfinished: 0 },
+                Stage::Deciding(_) => {
+                    lane.stage = Stage::Ended { watermark: None, unfinished: lane.unfinished };
+                }
                 Stage::Ready(found) => {
-                    lane.stage = Stage::Ended { watermark: Some(found.position), unfinished: 0 };
+                    let watermark = Some(found.position);
+                    lane.stage = Stage::Ended { watermark, unfinished: lane.unfinished };
                 }
                 Stage::Ended { .. } => {}
             }
@@ -270,6 +283,7 @@ impl Member {
         lane.stage = match &lane.stage {
             Stage::Ending(Ending { restart: Some(restart), .. }) => {
                 let next = restart.stage(watermark);
+                lane.unfinished = unfinished;
                 lane.pause(now, watermark.offset);
                 next
             }
@@ -314,6 +328,7 @@ impl Member {
         for (id, since, restart) in stuck {
             let watermark = port.progress(&id);
             if let Some(lane) = self.lanes.get_mut(&id.partition) {
+                lane.unfinished = 1;
                 lane.stage = match (restart, watermark) {
                     (Some(restart), Some(watermark)) => restart.stage(watermark),
                     _ => Stage::Ended { watermark, unfinished: 1 },
@@ -389,7 +404,10 @@ impl Member {
                 )));
             }
             match port.open(&id, found.position) {
-                Ok(()) => lane.stage = Stage::Open,
+                Ok(()) => {
+                    lane.stage = Stage::Open;
+                    lane.unfinished = 0;
+                }
                 Err(error) => {
                     lane.pause(now, found.position.offset);
                     let what = &id.partition;

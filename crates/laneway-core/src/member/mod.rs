@@ -97,6 +97,9 @@ pub enum Input {
     },
     /// The membership client ended for good by itself (fenced, refused).
     Fatal(String),
+    /// Commit where the member stands although nothing moved: a commit that is acknowledged says that it is
+    /// steady, and nothing else does.
+    Probe,
     /// Stop: drain, commit, leave.
     Stop,
     /// Closing the membership client is done.
@@ -216,6 +219,11 @@ impl Member {
             }
             Input::LaneFailed { lane, out_of_range } => self.on_lane_failed(now, &lane, out_of_range, port),
             Input::Fatal(reason) => self.abandon(now, Then::End, &reason, port),
+            Input::Probe => {
+                if self.is_in() && !self.is_held() {
+                    self.probe(now, port);
+                }
+            }
             Input::Stop => self.on_stop(now),
             Input::ClientClosed => self.on_client_closed(port),
             Input::Slept(time) => self.on_slept(now, time, port),

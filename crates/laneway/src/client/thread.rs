@@ -430,8 +430,10 @@ impl ClientThread {
             self.on_membership_error(error, true);
         }
         let lanes_open = !self.world.lanes.is_empty();
-        if self.to_show.is_some() && !lanes_open {
-            self.show_topics();
+        match self.to_show {
+            Some(_) if lanes_open => self.input(Input::Probe),
+            Some(_) => self.show_topics(),
+            None => {}
         }
         if !self.reached && self.world.fixed.started.elapsed() >= NO_BROKER {
             let last = self.last_error.clone().unwrap_or_else(|| "no answer".into());

@@ -135,3 +135,27 @@ fn records_are_delivered_as_they_are() {
         assert_eq!(four[3].payload.as_ref().map(Vec::len), Some(large.len()));
     }
 }
+
+#[test]
+fn a_partition_that_is_added_is_found_and_read_from_its_beginning_with_latest_too() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("added", 1, protocol) else { return };
+        let spec = Spec {
+            reset: laneway::OffsetReset::Latest,
+            properties: vec![("topic.metadata.refresh.interval.ms".into(), "500".into())],
+            ..Spec::default()
+        };
+        let member = scene.member("only", &spec);
+        wait_until(Duration::from_secs(30), "the first lane is open", || member.lanes() == 1);
+        // Nothing is produced to the first partition: its lane has nothing to commit.
+        scene.admin().create_partitions(&scene.topic, 3).expect("two more partitions");
+        let producer = Producer::new(&scene.brokers, &[]).expect("a producer").recording(&scene.recorder);
+        for partition in [1, 2, 1, 2] {
+            producer.send(&scene.topic, partition, None, Some(b"new"), &[], None).expect("sent");
+        }
+        producer.flush().expect("delivered");
+        scene.wait_until_finished(Duration::from_secs(30));
+        member.leave();
+        check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+    }
+}
