@@ -29,15 +29,15 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Where the cluster is; several separated by commas
-    #[arg(short, long, value_name = "HOST:PORT", env = "LANEWAY_BROKERS")]
+    #[arg(short, long, value_name = "HOST:PORT", env = "LANEWAY_BROKERS", hide_env_values = true)]
     pub(crate) brokers: Option<String>,
 
     /// The consumer group
-    #[arg(short, long, value_name = "NAME", env = "LANEWAY_GROUP")]
+    #[arg(short, long, value_name = "NAME", env = "LANEWAY_GROUP", hide_env_values = true)]
     pub(crate) group: Option<String>,
 
     /// A topic; repeatable, or several separated by commas. A value that starts with ^ is one regular expression
-    #[arg(short, long = "topic", value_name = "NAME", env = "LANEWAY_TOPIC")]
+    #[arg(short, long = "topic", value_name = "NAME", env = "LANEWAY_TOPIC", hide_env_values = true)]
     pub(crate) topics: Vec<String>,
 
     /// A property of Kafka's client, as librdkafka or Java spells it; repeatable
@@ -45,11 +45,17 @@ pub(crate) struct RunArgs {
     pub(crate) properties: Vec<String>,
 
     /// A file of client properties, Java's or librdkafka's
-    #[arg(short = 'F', long = "properties", value_name = "FILE", env = "LANEWAY_PROPERTIES")]
+    #[arg(
+        short = 'F',
+        long = "properties",
+        value_name = "FILE",
+        env = "LANEWAY_PROPERTIES",
+        hide_env_values = true
+    )]
     pub(crate) file: Option<PathBuf>,
 
     /// Where a partition starts that has no committed offset: earliest, latest or error [default: latest]
-    #[arg(short, long, value_name = "RESET", env = "LANEWAY_OFFSET_RESET")]
+    #[arg(short, long, value_name = "RESET", env = "LANEWAY_OFFSET_RESET", hide_env_values = true)]
     pub(crate) offset_reset: Option<OffsetReset>,
 
     /// Stop when every partition is finished up to the end it had when it was assigned
@@ -61,23 +67,23 @@ pub(crate) struct RunArgs {
     pub(crate) count: Option<u64>,
 
     /// The rebalance protocol: eager, cooperative, or consumer (KIP-848) [default: cooperative]
-    #[arg(long, value_name = "PROTOCOL", env = "LANEWAY_PROTOCOL")]
+    #[arg(long, value_name = "PROTOCOL", env = "LANEWAY_PROTOCOL", hide_env_values = true)]
     pub(crate) protocol: Option<Protocol>,
 
     /// Be a static member with this id (group.instance.id)
-    #[arg(long, value_name = "ID", env = "LANEWAY_INSTANCE")]
+    #[arg(long, value_name = "ID", env = "LANEWAY_INSTANCE", hide_env_values = true)]
     pub(crate) instance: Option<String>,
 
     /// How long a revoke or a stop waits for records in flight and for workers to exit
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration, env = "LANEWAY_DRAIN_DEADLINE")]
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = duration, env = "LANEWAY_DRAIN_DEADLINE", hide_env_values = true)]
     pub(crate) drain_deadline: Duration,
 
     /// How often finished work is committed
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, env = "LANEWAY_COMMIT_INTERVAL")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, env = "LANEWAY_COMMIT_INTERVAL", hide_env_values = true)]
     pub(crate) commit_interval: Duration,
 
     /// Append what happens to this file, a JSON object a line (-: standard error)
-    #[arg(long, value_name = "FILE", env = "LANEWAY_EVENTS")]
+    #[arg(long, value_name = "FILE", env = "LANEWAY_EVENTS", hide_env_values = true)]
     pub(crate) events: Option<PathBuf>,
 
     /// Sink: write a JSON line per record to standard output
@@ -155,8 +161,8 @@ Examples:
   laneway run -b localhost:9092 -g billing -t orders,payments --exec './worker.sh'
   laneway run -F client.properties -t '^orders\\..*' -e --print | jq .payload
 
-A worker of --exec gets a JSON object a line on its standard input, and answers each with a line on its
-standard output: {\"offset\":42,\"ok\":true} or {\"offset\":42,\"error\":\"why\"}.
+A worker of --exec gets a JSON object a line on its standard input, and answers each with a line
+on its standard output: {\"offset\":42,\"ok\":true} or {\"offset\":42,\"error\":\"why\"}.
 
 Exit codes: 0 ended as asked; 1 failed while running; 2 bad input, nothing was consumed;
 3 stopped with records unfinished at the drain deadline, or finished and not committed.

@@ -126,7 +126,9 @@ impl Consumer {
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
         let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
-        let runtime = tokio::runtime::Handle::current();
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
+            Error::new(ErrorKind::Config, "lanes are tasks of a tokio runtime: run the consumer on one")
+        })?;
         let handlers = Arc::new(handlers);
         let setup = Setup {
             clients,
