@@ -54,6 +54,8 @@ fn prove() -> Result<(), String> {
     println!("xtask: the full matrix takes about 10 minutes");
     let started = Instant::now();
     let report = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROOF.md");
+    std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))
+        .map_err(|error| error.to_string())?;
     std::fs::write(report, report_head()).map_err(|error| format!("{report}: {error}"))?;
     real_tests("prove", report)?;
     let seeds = PROVED_SEEDS.to_string();
