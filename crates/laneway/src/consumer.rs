@@ -61,9 +61,9 @@ pub struct Summary {
     pub reason: StopReason,
     /// Records that were finished.
     pub finished: u64,
-    /// Records that were in flight when their lane was ended by force. They come again.
+    /// Records that were in flight when the stop ended their lane by force. They come again.
     pub unfinished: u64,
-    /// Offsets that were finished and could not be committed when their lane ended. They come again.
+    /// Offsets that were finished and could not be committed by the end of the stop. They come again.
     pub uncommitted: u64,
     /// Handlers that were still running when the consumer ended.
     pub detached: u64,

@@ -51,6 +51,14 @@ impl Leave {
 
 impl Member {
     pub(super) fn on_stop(&mut self, now: Duration) {
+        let is_stopping = match &self.phase {
+            Phase::Leaving(Leave { then, .. }) | Phase::Closing { then, .. } => *then == Then::End,
+            _ => false,
+        };
+        if !is_stopping {
+            // What was left over in earlier rebalances was told then; the stop answers for itself.
+            (self.totals.unfinished, self.totals.uncommitted) = (0, 0);
+        }
         match &mut self.phase {
             Phase::Idle => self.phase = Phase::Gone,
             Phase::In => {

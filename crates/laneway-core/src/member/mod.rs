@@ -174,9 +174,9 @@ struct Leftover {
 pub struct Totals {
     /// Rebalance events that were answered.
     pub rebalances: u64,
-    /// Records that were in flight when their lane was ended by force.
+    /// Records that were in flight when their lane was ended by force, since the stop began if it has.
     pub unfinished: u64,
-    /// Offsets that were finished and not committed when their lane ended.
+    /// Offsets that were finished and not committed when their lane ended, likewise.
     pub uncommitted: u64,
     /// Membership clients that had to be made anew.
     pub rejoins: u64,
