@@ -1,27 +1,33 @@
 //! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
 
+mod errors;
+mod subscription;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{CommitFailure, Input, Member, Port, Protocol, Reset, Settings, TopicPartition};
+use laneway_core::{Input, Member, Port, Protocol, Reset, Settings, TopicPartition};
 
-use super::board::{Board, Shown, ShownLane};
-use super::mailbox::{Mailbox, Message};
-use super::reaper::Reaper;
-use super::starts::{self, SearchResult};
-use super::topics::{Patterns, TopicWatch, TopicsSeen};
-use super::world::{Fixed, Spawn, World};
+use crate::client::board::{Board, Shown, ShownLane};
+use crate::client::mailbox::{Mailbox, Message};
+use crate::client::reaper::Reaper;
+use crate::client::starts::{self, SearchResult};
+use crate::client::topics::{Patterns, TopicWatch};
+use crate::client::world::{Fixed, Spawn, World};
+use errors::commit_failure;
+use subscription::Change;
+
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::fetcher::{FetchError, FetchErrorKind, Fetcher, FetcherEvent};
+use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{Backoff, LaneMessage, Quota, Tell};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
 
 /// Everything a consumer runs with.
 pub(crate) struct Setup {
@@ -85,11 +91,6 @@ struct ClientThread {
     shown_after: Option<Instant>,
     member_id: String,
     failed: Option<Error>,
-}
-
-enum Change {
-    Names,
-    Partitions,
 }
 
 impl ClientThread {
@@ -303,122 +304,6 @@ impl ClientThread {
         }
     }
 
-    fn on_fetch_error(&mut self, error: &FetchError) {
-        if error.kind != FetchErrorKind::BrokersDown {
-            self.last_error = Some(error.message.clone());
-        }
-        match error.kind {
-            // It says how many are down, and not why: an error before it did.
-            FetchErrorKind::BrokersDown => self.say_brokers_are_down(),
-            FetchErrorKind::Refused => {
-                self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
-            }
-            _ => {}
-        }
-    }
-
-    fn on_membership_error(&mut self, error: KafkaError, fatal: bool) {
-        if error.code != codes::_ALL_BROKERS_DOWN {
-            self.last_error = Some(error.message.clone());
-        }
-        let kind = match error.code {
-            codes::FENCED_INSTANCE_ID => Some(ErrorKind::Fenced),
-            codes::GROUP_AUTHORIZATION_FAILED | codes::TOPIC_AUTHORIZATION_FAILED => Some(ErrorKind::Refused),
-            _ if fatal => Some(ErrorKind::Fatal),
-            codes::_ALL_BROKERS_DOWN => {
-                self.say_brokers_are_down();
-                None
-            }
-            // Told by the watch for topics, or mended by the client itself.
-            codes::UNKNOWN_TOPIC_OR_PART | codes::_TRANSPORT | codes::_RESOLVE | codes::_TIMED_OUT => None,
-            _ => {
-                self.event(Event::Error { message: format!("membership: {error}") });
-                None
-            }
-        };
-        if let Some(kind) = kind {
-            self.world.trouble.get_or_insert((kind, error.message));
-        }
-    }
-
-    fn say_brokers_are_down(&mut self) {
-        let is_new = self.down_said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
-        if self.reached && is_new {
-            self.down_said = Some(Instant::now());
-            let error = self.last_error.clone().unwrap_or_default();
-            self.event(Event::BrokersDown { error });
-        }
-    }
-
-    fn on_topics(&mut self, seen: TopicsSeen) {
-        if let Some(error) = seen.error {
-            let refused = [codes::TOPIC_AUTHORIZATION_FAILED, codes::CLUSTER_AUTHORIZATION_FAILED];
-            if refused.contains(&error.code) {
-                self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
-            }
-            if self.last_error.is_none() || self.reached {
-                self.last_error = Some(error.message);
-            }
-            return;
-        }
-        self.reached = true;
-        let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
-        for topic in seen.missing {
-            if ends_by_itself && self.world.known.is_none() {
-                let message = format!("topic \"{topic}\" does not exist, or nothing matches it");
-                self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
-            } else if self.missing_said.insert(topic.clone()) {
-                self.event(Event::TopicMissing { topic });
-            }
-        }
-        self.world.known.get_or_insert_with(|| seen.partitions.clone());
-        if seen.partitions.is_empty() || self.world.trouble.is_some() {
-            return;
-        }
-        let names: Vec<String> = seen.partitions.keys().cloned().collect();
-        if self.world.subscription.is_empty() {
-            self.world.subscription = names;
-            self.input(Input::Join);
-        } else if names != self.world.subscription {
-            self.world.subscription = names;
-            self.to_show = Some(Change::Names);
-        } else if seen.partitions != self.partitions && self.to_show.is_none() {
-            self.to_show = Some(Change::Partitions);
-        }
-        self.partitions = seen.partitions;
-    }
-
-    fn show_topics_after_a_commit(&mut self) {
-        if self.world.last_commit != self.shown_after {
-            self.shown_after = self.world.last_commit;
-            self.show_topics();
-        }
-    }
-
-    /// Shows membership a change of topics. Only when no event is unanswered and the member is as steady
-    /// as can be known: a change in the middle of a hold makes a classic member rejoin with its revoke
-    /// unanswered.
-    fn show_topics(&mut self) {
-        if self.member.is_held() || !self.member.is_in() {
-            return;
-        }
-        let Some(membership) = &self.world.membership else { return };
-        let shown = match self.to_show.take() {
-            Some(Change::Names) => membership.client().subscribe(&self.world.subscription),
-            // With KIP-848 the broker tells of new partitions.
-            Some(Change::Partitions) if self.protocol != Protocol::Consumer => {
-                self.topics.show(membership.client().clone());
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = shown {
-            self.event(Event::Error {
-                message: format!("could not subscribe to a change of topics: {error}"),
-            });
-        }
-    }
-
     fn tick(&mut self, now: Instant) {
         self.input(Input::Tick);
         if let Some(result) = self.world.finish_search() {
@@ -587,19 +472,6 @@ impl ClientThread {
     }
 }
 
-fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
-    let failure = match error.code {
-        codes::UNKNOWN_MEMBER_ID => CommitFailure::UnknownMember,
-        codes::ILLEGAL_GENERATION => CommitFailure::IllegalGeneration,
-        codes::REBALANCE_IN_PROGRESS => CommitFailure::RebalanceInProgress,
-        codes::FENCED_INSTANCE_ID => CommitFailure::FencedInstance,
-        codes::STALE_MEMBER_EPOCH => CommitFailure::StaleEpoch,
-        codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
-        _ => CommitFailure::Other,
-    };
-    (failure, error.to_string())
-}
-
 /// How often the member looks around.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.
@@ -610,8 +482,6 @@ const ENDS_INTERVAL: Duration = Duration::from_secs(5);
 const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);
-/// How often it is said that no broker can be reached.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How long a member that is to end at the end may be without any lane.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the native clients may take to be destroyed before they are left to it.
