@@ -48,6 +48,8 @@ pub(crate) enum Work {
     Sleep(Duration),
     /// Sleeps on one partition; on the others every record takes a millisecond or two.
     SleepOn(i32, Duration),
+    /// Likewise, on all partitions with even numbers.
+    SleepOnEven(Duration),
 }
 
 impl Default for Spec {
@@ -156,6 +158,7 @@ impl Scene {
             Work::Nothing => (0, -1),
             Work::Sleep(time) => (time.as_millis(), -1),
             Work::SleepOn(partition, time) => (time.as_millis(), partition),
+            Work::SleepOnEven(time) => (time.as_millis(), -2),
         };
         let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
         let mut words = vec![
@@ -327,7 +330,8 @@ impl Handler for RecordedLane {
             Work::SleepOn(partition, time) if partition == record.partition() => {
                 tokio::time::sleep(time).await
             }
-            Work::SleepOn(..) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Work::SleepOnEven(time) if record.partition() % 2 == 0 => tokio::time::sleep(time).await,
+            Work::SleepOn(..) | Work::SleepOnEven(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
         begun.finished = true;
         self.recorder.finished(&self.lane, record.offset());
@@ -357,6 +361,7 @@ pub(crate) fn run_member_process() {
     let work = match partition.parse().expect("a partition") {
         _ if time.is_zero() => Work::Nothing,
         -1 => Work::Sleep(time),
+        -2 => Work::SleepOnEven(time),
         partition => Work::SleepOn(partition, time),
     };
     let recorder = Recorder::to_file(Path::new(file)).expect("a history file");
