@@ -36,7 +36,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "NAME", env = "LANEWAY_GROUP", hide_env_values = true)]
     pub(crate) group: Option<String>,
 
-    /// A topic; repeatable, or several separated by commas. A value that starts with ^ is one regular expression
+    /// A topic, or several separated by commas; repeatable. A name that starts with ^ is a regular expression,
+    /// and commas inside of its brackets are its own
     #[arg(short, long = "topic", value_name = "NAME", env = "LANEWAY_TOPIC", hide_env_values = true)]
     pub(crate) topics: Vec<String>,
 

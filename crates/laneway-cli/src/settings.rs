@@ -43,19 +43,22 @@ impl Settings {
         if !given.passed_over.is_empty() {
             say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
         }
-        let brokers = typed(
-            args.brokers.clone(),
-            "-b",
-            &mut given,
-            &["bootstrap.servers", "metadata.broker.list"],
-            as_is,
-        )?
-        .ok_or("no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties")?;
-        let group = typed(args.group.clone(), "-g", &mut given, &["group.id"], as_is)?
+        let brokers =
+            typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", &mut given, "bootstrap.servers", as_is)?
+                .ok_or(
+                "no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties",
+            )?;
+        let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", &mut given, "group.id", as_is)?
             .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
         let topics = topics(&args.topics)?;
-        let reset = typed(args.offset_reset, "-o", &mut given, &["auto.offset.reset"], offset_reset)?;
-        let instance = typed(args.instance.clone(), "--instance", &mut given, &["group.instance.id"], as_is)?;
+        let reset = typed(
+            args.offset_reset,
+            "-o (or LANEWAY_OFFSET_RESET)",
+            &mut given,
+            "auto.offset.reset",
+            offset_reset,
+        )?;
+        let instance = instance(args, &mut given)?;
         let protocol = protocol(args, &mut given)?;
         let client_id = given.value("client.id").map(str::to_owned);
 
@@ -102,12 +105,7 @@ fn sink(args: &RunArgs) -> Result<Sink, String> {
 fn topics(given: &[String]) -> Result<Vec<String>, String> {
     let mut topics = Vec::new();
     for value in given {
-        // An expression may hold commas itself.
-        if value.starts_with('^') {
-            topics.push(value.clone());
-            continue;
-        }
-        topics.extend(value.split(',').map(|name| name.trim().to_owned()));
+        topics.extend(split_at_commas(value).into_iter().map(|name| name.trim().to_owned()));
     }
     if topics.is_empty() {
         return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
@@ -115,26 +113,53 @@ fn topics(given: &[String]) -> Result<Vec<String>, String> {
     Ok(topics)
 }
 
-/// A setting that has a flag and a property. The flag wins over the file; against -X it must not differ.
+/// Commas part names and expressions. No topic's name has a comma, so one inside of an expression's brackets
+/// (`^a{1,2}`) is the expression's own.
+fn split_at_commas(value: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, character) in value.char_indices() {
+        match character {
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 || !value[start..].trim_start().starts_with('^') => {
+                parts.push(&value[start..at]);
+                (start, depth) = (at + 1, 0);
+            }
+            _ => {}
+        }
+    }
+    parts.push(&value[start..]);
+    parts
+}
+
+/// A setting that has a flag and a property. The flag wins over the file, whatever the file says; from -X it
+/// must not differ.
 fn typed<T: PartialEq>(
     flag: Option<T>,
     flag_name: &str,
     given: &mut Given,
-    keys: &[&str],
+    key: &str,
     parse: impl Fn(&str, &str) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
-    let mut result = None;
-    for key in keys {
-        let Some(property) = given.take(key) else { continue };
-        let value = parse(key, &property.value)?;
-        if let (Some(flag), Source::CommandLine) = (&flag, property.source)
-            && *flag != value
-        {
-            return Err(format!("{flag_name} and -X {key} contradict each other: one of them is wanted"));
-        }
-        result = result.or(Some(value));
+    let Some(property) = given.take(key) else { return Ok(flag) };
+    match flag {
+        Some(flag) if property.source == Source::File => Ok(Some(flag)),
+        Some(flag) if flag == parse(key, &property.value)? => Ok(Some(flag)),
+        Some(_) => Err(contradiction(flag_name, key)),
+        None => parse(key, &property.value).map(Some),
     }
-    Ok(flag.or(result))
+}
+
+fn contradiction(flag: &str, key: &str) -> String {
+    format!("{flag} and -X {key} contradict each other: one of them is wanted")
+}
+
+fn instance(args: &RunArgs, given: &mut Given) -> Result<Option<String>, String> {
+    let flag_name = "--instance (or LANEWAY_INSTANCE)";
+    if args.instance.as_deref() == Some("") {
+        return Err(format!("{flag_name} is empty: an id is wanted"));
+    }
+    typed(args.instance.clone(), flag_name, given, "group.instance.id", as_is)
 }
 
 fn as_is(key: &str, value: &str) -> Result<String, String> {
@@ -151,32 +176,36 @@ fn offset_reset(key: &str, value: &str) -> Result<OffsetReset, String> {
 }
 
 fn protocol(args: &RunArgs, given: &mut Given) -> Result<Protocol, String> {
-    let by_group =
-        typed(args.protocol, "--protocol", given, &["group.protocol"], |key, value| match value {
+    let flag = args.protocol;
+    let flag_name = flag.map(|flag| format!("--protocol {flag} (or LANEWAY_PROTOCOL)")).unwrap_or_default();
+    let is_asked_for = flag.is_some() || given.source("group.protocol") == Some(Source::CommandLine);
+    let by_group = typed(flag, &flag_name, given, "group.protocol", |key, value| {
+        match value.to_ascii_lowercase().as_str() {
             "consumer" => Ok(Protocol::Consumer),
-            "classic" => Ok(args.protocol.filter(|flag| *flag != Protocol::Consumer).unwrap_or_default()),
+            "classic" => Ok(flag.filter(|flag| *flag != Protocol::Consumer).unwrap_or_default()),
             _ => Err(format!("property \"{key}\": \"{value}\" is not a group protocol: classic or consumer")),
-        })?;
-    if by_group == Some(Protocol::Consumer) {
-        // Left for the library to refuse, where it is given beside KIP-848.
-        return Ok(Protocol::Consumer);
-    }
+        }
+    })?;
     let key = "partition.assignment.strategy";
     let Some(property) = given.take(key) else { return Ok(by_group.unwrap_or_default()) };
-    let (by_strategy, spelled) = strategy(&property.value)?;
-    match args.protocol {
-        Some(flag) if flag != by_strategy && property.source == Source::CommandLine => {
-            return Err(format!(
-                "--protocol {flag} and -X {key} contradict each other: one of them is wanted"
-            ));
+    let is_from_file = property.source == Source::File;
+    if by_group == Some(Protocol::Consumer) {
+        // One that contradicts its own source is left for the library to refuse, with its reason.
+        if !(is_from_file && is_asked_for) {
+            given.put(key, property.value, property.source);
         }
-        Some(flag) if flag != by_strategy => return Ok(flag),
-        _ => {}
+        return Ok(Protocol::Consumer);
     }
-    if by_strategy == Protocol::Eager {
+    let (protocol, spelled) = match (flag, strategy(&property.value)) {
+        (Some(flag), Ok((protocol, spelled))) if flag == protocol => (flag, spelled),
+        (Some(flag), _) if is_from_file => return Ok(flag),
+        (Some(_), Ok(_)) => return Err(contradiction(&flag_name, key)),
+        (_, by_strategy) => by_strategy?,
+    };
+    if protocol == Protocol::Eager {
         given.put(key, spelled, property.source);
     }
-    Ok(by_strategy)
+    Ok(protocol)
 }
 
 /// What an assignor's name, librdkafka's or Java's, says about the protocol, and librdkafka's spelling.
@@ -188,6 +217,11 @@ fn strategy(value: &str) -> Result<(Protocol, String), String> {
             "cooperative-sticky" | "CooperativeStickyAssignor" => "cooperative-sticky",
             "range" | "RangeAssignor" => "range",
             "roundrobin" | "RoundRobinAssignor" => "roundrobin",
+            "StickyAssignor" => {
+                return Err("property \"partition.assignment.strategy\": StickyAssignor is not one that librdkafka \
+                            has: cooperative-sticky is as sticky, and what members move to"
+                    .into());
+            }
             _ => {
                 return Err(format!(
                     "property \"partition.assignment.strategy\": \"{name}\" is not an assignor that this client \
@@ -251,12 +285,71 @@ mod tests {
     #[test]
     fn an_expression_may_hold_commas_and_names_are_split_at_them() {
         assert_eq!(topics(&["a,b".into(), "^c{1,2}".into()]).unwrap(), ["a", "b", "^c{1,2}"]);
+        assert_eq!(topics(&["a, ^b{1,2}x,^(c|d)".into()]).unwrap(), ["a", "^b{1,2}x", "^(c|d)"]);
+        // Left whole, so that the library's refusal shows all of it.
+        assert_eq!(topics(&["^b(,c".into()]).unwrap(), ["^b(,c"]);
+    }
+
+    fn with_file(text: &str, more: &[&'static str]) -> Result<Settings, String> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("laneway-settings-{}-{number}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let shown = path.to_str().unwrap();
+        let result = resolve(&[&GOOD[..], more, &["-F", shown]].concat());
+        std::fs::remove_file(&path).unwrap();
+        result
+    }
+
+    fn built(text: &str, more: &[&'static str]) -> String {
+        format!("{:?}", with_file(text, more).unwrap_or_else(|error| panic!("{error}")).builder)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_whatever_the_file_says() {
+        assert!(with_file("auto.offset.reset=by_duration:PT1H\n", &["-o", "earliest"]).is_ok());
+        let sticky = "partition.assignment.strategy=org.apache.kafka.clients.consumer.StickyAssignor\n";
+        assert!(built(sticky, &["--protocol", "eager"]).contains("properties: [], protocol: Eager"));
+        let range = "partition.assignment.strategy=range\n";
+        assert!(built(range, &["--protocol", "consumer"]).contains("properties: [], protocol: Consumer"));
+        assert!(
+            built(range, &["-X", "group.protocol=consumer"]).contains("properties: [], protocol: Consumer")
+        );
+        assert!(
+            built(range, &["--protocol", "cooperative"]).contains("properties: [], protocol: Cooperative")
+        );
+        // What agrees with the flag is kept.
+        assert!(built(range, &["--protocol", "eager"]).contains("[\"partition.assignment.strategy\"]"));
+    }
+
+    #[test]
+    fn a_file_that_contradicts_itself_is_left_for_the_library_to_refuse() {
+        let both = "group.protocol=consumer\npartition.assignment.strategy=range\n";
+        assert!(built(both, &[]).contains("[\"partition.assignment.strategy\"], protocol: Consumer"));
+    }
+
+    #[test]
+    fn group_protocols_are_read_in_capitals_as_java_reads_them() {
+        assert!(built("group.protocol=CONSUMER\n", &[]).contains("protocol: Consumer"));
+        assert!(built("group.protocol=Classic\n", &[]).contains("protocol: Cooperative"));
+    }
+
+    #[test]
+    fn brokers_of_the_command_line_take_the_place_of_the_files_in_either_spelling() {
+        let words = ["run", "-g", "g", "-t", "t", "--print"];
+        let path = std::env::temp_dir().join(format!("laneway-brokers-{}", std::process::id()));
+        std::fs::write(&path, "bootstrap.servers=file:1\n").unwrap();
+        let more = ["-F", path.to_str().unwrap(), "-X", "metadata.broker.list=mine:1"];
+        let settings = resolve(&[&words[1..], &more].concat()).unwrap_or_else(|error| panic!("{error}"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(format!("{:?}", settings.builder).contains("brokers: \"mine:1\""));
     }
 
     #[test]
     fn javas_assignors_are_understood() {
         assert_eq!(strategy("org.apache.kafka.clients.consumer.RangeAssignor").unwrap().1, "range");
         assert_eq!(strategy("range,roundrobin").unwrap().0, Protocol::Eager);
-        assert!(strategy("org.apache.kafka.clients.consumer.StickyAssignor").is_err());
+        let error = strategy("org.apache.kafka.clients.consumer.StickyAssignor").unwrap_err();
+        assert!(error.contains("cooperative-sticky") && error.contains("librdkafka"), "{error}");
     }
 }

@@ -119,6 +119,11 @@ fn a_secret_is_never_told() {
     );
     let jaas = "sasl.jaas.config=x.Krb5LoginModule required password=\"hunter2\";";
     refused(&run_with(&["-X", jaas]), &["sasl.jaas.config", "Krb5LoginModule"]);
+    let token = "sasl.jaas.config=x.ScramLoginModule required username=\"hunter2\" password=\"hunter2\" tokenauth=\"true\";";
+    refused(&run_with(&["-X", token]), &["sasl.jaas.config", "tokenauth"]);
+    for without_equals in ["sasl.password hunter2", "sasl.password:hunter2", "sasl.password\thunter2"] {
+        refused(&run_with(&["-X", without_equals]), &["\"sasl.password\"", "KEY=VALUE"]);
+    }
     refused(
         &run_with(&["-X", "ssl.endpoint.identification.algorithm=hunter2"]),
         &["identification.algorithm"],
@@ -142,4 +147,24 @@ fn a_properties_file_that_is_bad_is_named_with_its_line() {
     let output = run_with(&["-F", path, "-X", "no.such.property=1"]);
     refused(&output, &["key.deserializer, value.deserializer, max.poll.records", "no.such.property"]);
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_the_environment_says_is_named_too() {
+    let with = |name: &str, value: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LANEWAY_")) {
+            command.env_remove(name);
+        }
+        let good = ["run", "-b", "127.0.0.1:1", "-t", "t", "--print"];
+        command.env(name, value).args([&good, more].concat()).output().expect("the command")
+    };
+    refused(&with("LANEWAY_GROUP", "a", &["-X", "group.id=b"]), &["LANEWAY_GROUP", "group.id"]);
+    refused(&with("LANEWAY_OFFSET_RESET", "42", &["-g", "g"]), &["42", "seek"]);
+    refused(&with("LANEWAY_PROTOCOL", "polite", &["-g", "g"]), &["polite", "eager"]);
+    refused(&with("LANEWAY_DRAIN_DEADLINE", "soon", &["-g", "g"]), &["soon", "25s"]);
+    refused(&with("LANEWAY_COMMIT_INTERVAL", "0s", &["-g", "g"]), &["commit interval"]);
+    refused(&with("LANEWAY_INSTANCE", "", &["-g", "g"]), &["--instance", "LANEWAY_INSTANCE"]);
+    refused(&with("LANEWAY_EVENTS", "/nowhere/events", &["-g", "g"]), &["/nowhere/events"]);
+    refused(&with("LANEWAY_PROPERTIES", "/nowhere/file", &["-g", "g"]), &["/nowhere/file"]);
 }

@@ -39,6 +39,10 @@ impl Given {
         self.properties.iter().find(|property| property.key == key).map(|property| property.value.as_str())
     }
 
+    pub(crate) fn source(&self, key: &str) -> Option<Source> {
+        self.properties.iter().find(|property| property.key == key).map(|property| property.source)
+    }
+
     pub(crate) fn put(&mut self, key: &str, value: String, source: Source) {
         self.take(key);
         self.properties.push(Property { key: key.to_owned(), value, source });
@@ -55,18 +59,48 @@ pub(crate) fn read(path: Option<&Path>, given: &[String]) -> Result<Given, Strin
         let shown = path.display();
         let text = std::fs::read(path).map_err(|error| format!("properties file {shown}: {error}"))?;
         let pairs = file::parse(&text).map_err(|error| format!("properties file {shown}: {error}"))?;
-        java::translate(pairs, Source::File, &mut all)?;
+        for (key, value) in pairs {
+            all.put(&key, value, Source::File);
+        }
     }
-    let mut pairs = Vec::new();
     for text in given {
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            format!("-X \"{}\": KEY=VALUE is wanted", text.split(':').next().unwrap_or_default())
-        })?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("-X \"{}\": KEY=VALUE is wanted", leading_name(text)))?;
         if key.trim().is_empty() {
             return Err("-X: the name of a property is missing before \"=\"".into());
         }
-        pairs.push((key.trim().to_owned(), value.to_owned()));
+        all.put(key.trim(), value.to_owned(), Source::CommandLine);
     }
-    java::translate(pairs, Source::CommandLine, &mut all)?;
-    Ok(all)
+    java::translate(&all)
+}
+
+/// What may be shown of a text that was to be KEY=VALUE: behind the name may be a secret.
+fn leading_name(text: &str) -> &str {
+    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    text.find(|character| !is_of_a_name(character)).map_or(text, |end| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn a_stores_type_and_its_place_may_come_from_file_and_command_line() {
+        let path = std::env::temp_dir().join(format!("laneway-stores-{}", std::process::id()));
+        let read_with = |text: &str, given: &[&str]| {
+            std::fs::write(&path, text).unwrap();
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            let all = read(Some(&path), &given);
+            std::fs::remove_file(&path).unwrap();
+            all
+        };
+        let all = read_with("ssl.truststore.type=PEM\n", &["ssl.truststore.location=/ca"]).unwrap();
+        assert_eq!(all.value("ssl.ca.location"), Some("/ca"));
+        // A store of the file that the command line takes the place of is not looked at.
+        let all = read_with("ssl.truststore.location=/a.jks\n", &["ssl.truststore.location=/b.pem"]).unwrap();
+        assert_eq!(all.value("ssl.ca.location"), Some("/b.pem"));
+    }
 }
