@@ -92,7 +92,7 @@ fn i2_a_revoke_that_is_answered_while_lanes_run_is_caught() {
 
 #[test]
 fn i2_a_commit_of_lanes_that_were_lost_is_caught() {
-    assert_caught(Sabotage::CommitLost, Conditions::Faulty, &["which is another's", "behind"]);
+    assert_caught(Sabotage::CommitLost, Conditions::Faulty, &["which is another's", "behind", "I4: "]);
 }
 
 #[test]

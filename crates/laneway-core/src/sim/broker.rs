@@ -54,8 +54,8 @@ enum Group {
 #[derive(Debug, Default)]
 struct Line {
     requests: VecDeque<Request>,
-    /// The first request is being served, and waits for its answer.
-    waits: bool,
+    /// The request that is being served, and waits for its answer.
+    waits: Option<Request>,
     /// The first request is a slow one: it is served then.
     not_before: Option<Time>,
 }
@@ -93,7 +93,7 @@ impl Broker {
     /// Serves what can be served of one connection.
     fn serve(&mut self, now: Time, conn: Conn, turn: &mut Turn) {
         while let Some(line) = self.conns.get_mut(&conn) {
-            if line.waits {
+            if line.waits.is_some() {
                 return;
             }
             let Some(request) = line.requests.front() else { return };
@@ -108,12 +108,12 @@ impl Broker {
             let answer = if now < self.down_until {
                 Some(unavailable(&request))
             } else {
-                line.waits = true;
+                line.waits = Some(request.clone());
                 self.answer(now, conn, &request, turn)
             };
             if let Some(answer) = answer {
                 if let Some(line) = self.conns.get_mut(&conn) {
-                    line.waits = false;
+                    line.waits = None;
                 }
                 turn.answers.push((conn, answer));
             }
@@ -130,7 +130,7 @@ impl Broker {
                 continue;
             }
             if let Some(line) = self.conns.get_mut(&conn) {
-                line.waits = false;
+                line.waits = None;
                 self.serve(now, conn, turn);
             }
         }
@@ -187,14 +187,9 @@ impl Broker {
             Group::Classic(group) => group.failed_over(now + length),
             Group::Consumer(group) => group.failed_over(now + length),
         }
-        let waiting: Vec<Conn> =
-            self.conns.iter().filter(|(_, line)| line.waits).map(|(conn, _)| *conn).collect();
-        for conn in waiting {
-            // A client makes of it what its own state says: only one of the two is waited for.
-            let joined = Response::Joined { id: 0, generation: -1, refusal: Some(Refusal::Unavailable) };
-            turn.answers.push((conn, joined));
-            turn.answers.push((conn, Response::Synced(Err(Refusal::Unavailable))));
-        }
+        let waiting =
+            self.conns.iter().filter_map(|(conn, line)| Some((*conn, unavailable(line.waits.as_ref()?))));
+        turn.answers.extend(waiting);
         self.serve_unblocked(now, &mut turn);
         turn
     }

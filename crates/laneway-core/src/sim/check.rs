@@ -1,6 +1,6 @@
 //! What must be true of a run, watched as it goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::broker::Taken;
@@ -14,6 +14,8 @@ pub(super) struct Check {
     parts: Vec<Part>,
     /// Every lane that was ever opened.
     opened: BTreeSet<(usize, Epoch)>,
+    /// What each lane was given, up to behind its last record.
+    given: BTreeMap<(usize, Epoch), i64>,
     /// The first thing that was not true.
     pub(super) failure: Option<String>,
     pub(super) summary: Summary,
@@ -26,6 +28,10 @@ struct Part {
     /// Whoever committed that did not know that the group had gone on: no loss, but its new owner does not
     /// know of it.
     behind_its_back: bool,
+    /// Such a commit set the offset back: what follows it comes again, and need not be committed in the end.
+    was_set_back: bool,
+    /// Processes whose lane here was excused, until they open another.
+    excused: BTreeSet<usize>,
     /// By offset: how often a handler began with it.
     started: Vec<u32>,
     finished: Vec<bool>,
@@ -51,17 +57,18 @@ pub(super) struct Title {
     pub(super) owner: Option<Conn>,
 }
 
-impl Part {
-    fn is_committed(&self, end: i64) -> bool {
-        self.committed == end || (self.behind_its_back && self.first_unfinished == end)
-    }
-}
-
 impl Check {
     pub(super) fn new(conditions: Conditions, partitions: i32) -> Self {
         let parts = (0..partitions).map(|_| Part::default()).collect();
         let graceful = conditions == Conditions::Graceful;
-        Self { graceful, parts, opened: BTreeSet::new(), failure: None, summary: Summary::default() }
+        Self {
+            graceful,
+            parts,
+            opened: BTreeSet::new(),
+            given: BTreeMap::new(),
+            failure: None,
+            summary: Summary::default(),
+        }
     }
 
     pub(super) fn fail(&mut self, what: impl FnOnce() -> String) {
@@ -96,6 +103,7 @@ impl Check {
                 format!("I2: m{host} opened t-{partition}@{epoch} while {other:?} works on it")
             });
         }
+        self.given.insert((host, epoch), offset);
         let is_restart = !self.opened.insert((host, epoch));
         if owns {
             let known = offset == committed || (is_restart && offset > committed);
@@ -105,6 +113,9 @@ impl Check {
             });
         }
         let excused = !title.is_member;
+        if !excused {
+            self.part(partition).excused.remove(&host);
+        }
         self.part(partition).lanes.push(Active { host, epoch, excused, detached: false });
     }
 
@@ -124,6 +135,7 @@ impl Check {
         let times = part.started[index];
         let committed = if part.behind_its_back { 0 } else { part.committed };
         let lane = part.lanes.iter().find(|lane| (lane.host, lane.epoch) == (host, epoch)).copied();
+        self.given.insert((host, epoch), offset + 1);
         self.summary.repeats += u64::from(times > 1);
         self.summary.records += u64::from(times == 1);
         self.require(!graceful || times == 1, || {
@@ -155,6 +167,8 @@ impl Check {
         let part = self.part(partition);
         let (unfinished, before) = (part.first_unfinished, part.committed);
         part.committed = offset;
+        let misled = misled || part.excused.contains(&host);
+        part.was_set_back |= misled && offset < before;
         let was_behind_its_back = std::mem::replace(&mut part.behind_its_back, misled);
         self.require(offset <= unfinished, || {
             format!("I1: m{host} committed t-{partition}:{offset}, {unfinished} is not finished")
@@ -185,6 +199,17 @@ impl Check {
         }
     }
 
+    /// A member says that everything a lane was given is finished and committed.
+    pub(super) fn drained(&mut self, host: usize, epoch: Epoch, partition: i32) {
+        let Some(given) = self.given.get(&(host, epoch)).copied() else { return };
+        let committed = self.part(partition).committed;
+        self.require(committed >= given, || {
+            format!(
+                "I3: m{host} says that t-{partition}@{epoch} is drained at {given}, committed is {committed}"
+            )
+        });
+    }
+
     pub(super) fn unsubscribed(&mut self, host: usize) {
         let running = |part: &Part| part.lanes.iter().any(|lane| lane.host == host && !lane.excused);
         if self.parts.iter().any(running) {
@@ -194,8 +219,11 @@ impl Check {
 
     /// The group goes on without a member that can't know it yet.
     pub(super) fn excuse(&mut self, host: usize) {
-        for lane in self.parts.iter_mut().flat_map(|part| &mut part.lanes) {
-            lane.excused |= lane.host == host;
+        for part in &mut self.parts {
+            for lane in part.lanes.iter_mut().filter(|lane| lane.host == host) {
+                lane.excused = true;
+                part.excused.insert(host);
+            }
         }
     }
 
@@ -223,10 +251,15 @@ impl Check {
     }
 
     /// Whether each partition has one lane that counts, and everything is committed.
-    pub(super) fn is_whole(&self, end: i64) -> bool {
-        self.parts
-            .iter()
-            .all(|part| part.is_committed(end) && part.lanes.iter().filter(|lane| !lane.excused).count() == 1)
+    pub(super) fn is_whole(&self, end: i64, owner: impl Fn(i32) -> Option<Conn>) -> bool {
+        (0..).zip(&self.parts).all(|(partition, part)| {
+            let owns = |lane: &Active| owner(partition).is_some_and(|owner| owner.host == lane.host);
+            let counts = |lane: &&Active| !lane.excused || (!lane.detached && owns(lane));
+            let lanes: Vec<&Active> = part.lanes.iter().filter(counts).collect();
+            let [lane] = lanes[..] else { return false };
+            let is_read = self.given.get(&(lane.host, lane.epoch)) == Some(&end);
+            part.committed == end || (part.was_set_back && is_read && part.first_unfinished == end)
+        })
     }
 
     /// What is the matter with partitions that are not whole.
@@ -244,7 +277,10 @@ impl Check {
 
     /// At the very end: nothing was lost.
     pub(super) fn finish(&mut self, end: i64) {
-        let lost = self.parts.iter().any(|part| part.first_unfinished != end || !part.is_committed(end));
+        let lost = self
+            .parts
+            .iter()
+            .any(|part| part.first_unfinished != end || (part.committed != end && !part.was_set_back));
         if lost {
             let shown = self.shown(end);
             self.fail(|| format!("records were lost, or not committed: {shown}"));

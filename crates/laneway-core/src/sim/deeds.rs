@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use super::check::Title;
-use super::client::Out;
+use super::client::{Client, Out};
 use super::plan::Moment;
 use super::process::Deed;
 use super::story::Who;
 use super::wire::Request;
 use super::world::{Event, Host, World};
 use crate::member::Input;
-use crate::port::{Answer, Report};
+use crate::port::Report;
 
 impl World {
     /// Carries out what a process did, and what its client did of it.
     pub(super) fn flush(&mut self, host: usize) {
         loop {
             let deeds = std::mem::take(&mut self.hosts[host].process.deeds);
-            let outs = self.hosts[host].process.client.as_mut().map(super::client::Client::take_out);
+            let outs = self.hosts[host].process.client.as_mut().map(Client::take_out);
             let outs = outs.unwrap_or_default();
             if deeds.is_empty() && outs.is_empty() {
                 return;
@@ -33,10 +33,7 @@ impl World {
 
     fn carry_out(&mut self, host: usize, deed: Deed) {
         match deed {
-            Deed::At(at, event) => {
-                self.at(at, event);
-                return;
-            }
+            Deed::At(at, event) => self.at(at, event),
             Deed::Joined(conn) => {
                 self.tell(Who::Host(host), |_| format!("joins with client {}", conn.client));
                 self.broker.connect(conn);
@@ -52,9 +49,6 @@ impl World {
             Deed::Answered(answer) => {
                 self.tell(Who::Host(host), |_| format!("answers: {answer:?}"));
                 self.moment(host, Moment::Answered);
-                if answer == Answer::Clear {
-                    return;
-                }
             }
             Deed::Committing { token, during_hold, offsets } => {
                 let Host { misled, misled_commits, .. } = &mut self.hosts[host];
@@ -89,6 +83,11 @@ impl World {
         if let Report::Detached(lane) = &report {
             self.check.detached(host, lane.epoch);
         }
+        if let Report::Revoked { lanes, drained: true, .. } = &report {
+            for lane in lanes {
+                self.check.drained(host, lane.epoch, lane.partition.partition);
+            }
+        }
         if !matches!(report, Report::Committed(_)) {
             self.tell(Who::Host(host), |_| format!("reports: {report:?}"));
         }
@@ -100,6 +99,12 @@ impl World {
         let process = &mut self.hosts[host].process;
         let input = match out {
             Out::Send(request) => {
+                let is_held = process.client.as_ref().is_some_and(Client::is_held);
+                if is_held && matches!(request, Request::Reconcile { owned: Some(_), epoch: 1.., .. }) {
+                    // After an error of the coordinator's, all of the current assignment is told, without
+                    // what the unanswered event brought: a broker that wants that back takes it as given.
+                    self.mislead(host);
+                }
                 if !matches!(
                     request,
                     Request::Heartbeat { .. } | Request::Reconcile { owned: None, epoch: 1.., .. }

@@ -99,13 +99,9 @@ impl World {
                 self.take_turn(turn);
             }
             Action::Metadata => {
-                let conn = self.hosts[host].process.conn();
                 let Some(client) = &mut self.hosts[host].process.client else { return };
                 if client.is_held() && self.run.protocol != Protocol::Consumer {
-                    // Until the next event it can't know that its partitions may be anyone's.
-                    self.check.excuse(conn.host);
-                    let Host { misled, events, .. } = &mut self.hosts[host];
-                    *misled = Some(events.0 + 1);
+                    self.mislead(host);
                 }
                 let Some(client) = &mut self.hosts[host].process.client else { return };
                 client.metadata_changed(now);
@@ -169,6 +165,13 @@ impl World {
         *stop = Some((heard, heard + settings.drain + settings.grace + Self::tolerance()));
         self.at(heard, Event::Input(host, Input::Stop));
         self.changed(heard.saturating_sub(now) + Duration::from_secs(1));
+    }
+
+    /// Until its next event a member can't know that its partitions may be anyone's.
+    pub(super) fn mislead(&mut self, host: usize) {
+        self.check.excuse(host);
+        let Host { misled, events, .. } = &mut self.hosts[host];
+        *misled = Some(events.0 + 1);
     }
 
     /// Something was done, and is over after that.

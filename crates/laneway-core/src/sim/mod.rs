@@ -18,6 +18,7 @@ mod rng;
 mod spread;
 mod story;
 mod wire;
+mod work;
 mod world;
 
 use std::fmt;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::broker::{Broker, Taken, Timing, Turn};
 use super::check::Check;
 use super::client::Client;
-use super::lane::Handler;
 use super::plan::{Action, Moment, Plan, REBALANCE, SESSION};
 use super::process::{Process, ended, parts};
 use super::rng::Rng;
@@ -16,8 +15,7 @@ use super::wire::{Conn, Parts, Request, Response, Time};
 use super::{Conditions, Run, Sabotage, Summary};
 use crate::member::{Input, Member, Protocol};
 use crate::port::Want;
-use crate::start::{Log, Reset, first_start, start_again};
-use crate::types::{Epoch, Position};
+use crate::types::Epoch;
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -34,7 +32,7 @@ pub(super) struct World {
     pub(super) check: Check,
     pub(super) story: Story,
     pub(super) weather: Weather,
-    serials: u64,
+    pub(super) serials: u64,
     /// Everybody is to stop.
     pub(super) is_ending: bool,
     /// When something was last done to the group, or ended that was.
@@ -233,8 +231,7 @@ impl World {
     /// Lets things happen until a time, or until something is so.
     fn go_on(&mut self, until: Time, enough: impl Fn(&Self) -> bool) -> Result<(), String> {
         let mut next_look = self.now;
-        loop {
-            let Some(Reverse((at, _))) = self.calendar.peek() else { break };
+        while let Some(Reverse((at, _))) = self.calendar.peek() {
             let at = *at;
             if at > until {
                 break;
@@ -324,10 +321,11 @@ impl World {
 
     fn with_client(&mut self, conn: Conn, then: impl FnOnce(&mut Client)) {
         let process = &mut self.hosts[conn.host].process;
-        if process.conn() == conn {
-            if let Some(client) = &mut process.client {
-                then(client);
-            }
+        if process.conn() != conn {
+            return;
+        }
+        if let Some(client) = &mut process.client {
+            then(client);
         }
     }
 
@@ -343,6 +341,9 @@ impl World {
         let before = self.readable(host);
         if self.run.sabotage != Some(Sabotage::NoTicks) {
             self.input(host, Input::Tick);
+            if self.rng.chance(1) {
+                self.input(host, Input::Probe);
+            }
         }
         self.judge(host, before);
         if !self.hosts[host].gone {
@@ -362,11 +363,9 @@ impl World {
             let took = self.now.saturating_sub(since);
             self.check.summary.longest_stop = self.check.summary.longest_stop.max(took);
         }
-        if let Some((since, by)) = *stop {
-            if self.now > by {
-                let late = self.now.saturating_sub(since);
-                self.check.fail(|| format!("I11: m{host} was told to stop {late:?} ago, and is still there"));
-            }
+        if let Some((since, _)) = stop.filter(|(_, by)| self.now > *by) {
+            let late = self.now.saturating_sub(since);
+            self.check.fail(|| format!("I11: m{host} was told to stop {late:?} ago, and is still there"));
         }
         // What it did at this tick may have changed it: then the next one will tell.
         let (Some(before), Some(after)) = (before, self.readable(host)) else { return };
@@ -461,86 +460,6 @@ impl World {
         *last
     }
 
-    fn find_starts(&mut self, host: usize, token: u64, wanted: Vec<Want>) {
-        let fails = self.now < self.weather.starts_fail || self.now < self.broker.down_until;
-        let log = Log { start: 0, end: self.log_end() };
-        let found = wanted.into_iter().map(|want| {
-            let index = want.partition.partition.unsigned_abs() as usize;
-            let found = match (self.broker.committed[index], want.out_of_range) {
-                _ if fails => Err("the coordinator does not answer".to_owned()),
-                (_, Some(stood)) => start_again(stood, log, Reset::Earliest).ok_or_else(String::new),
-                (Some(offset), None) => Ok(crate::start::Found::committed(Position::at(offset))),
-                (None, None) => first_start(log, Reset::Earliest, false).ok_or_else(String::new),
-            };
-            (want.partition, found)
-        });
-        let found: Vec<_> = found.collect();
-        let slow = self.now < self.weather.starts_slow;
-        let delay = if slow { self.rng.ms(100..9_000) } else { self.rng.ms(1..10) };
-        let at = self.now + delay;
-        self.at(at, Event::Input(host, Input::Starts { token, found }));
-    }
-
-    /// How far the log of each partition goes, at the end of the run.
-    pub(super) fn log_end(&self) -> i64 {
-        i64::try_from(self.plan.active.as_millis() / self.plan.interval.as_millis()).unwrap_or(0)
-    }
-
-    fn take(&mut self, host: usize, epoch: Epoch) {
-        let end = self.log_end();
-        let process = &mut self.hosts[host].process;
-        let Some(lane) = process.lanes.get_mut(&epoch) else { return };
-        if lane.drains || lane.failed || lane.in_flight.is_some() || lane.tracker.position() >= end {
-            return;
-        }
-        let offset = lane.tracker.position();
-        let written = self.plan.interval * u32::try_from(offset).unwrap_or(0);
-        if written > self.now {
-            let at = written + self.rng.ms(1..4);
-            self.at(at, Event::Take { host, epoch });
-            return;
-        }
-        let Some(ticket) = lane.tracker.deliver(offset, None) else { return };
-        let partition = lane.partition;
-        let work = process.work;
-        let is_slow = process.rng.within(0..1_000) < work.slow;
-        let (from, to) = if is_slow { work.slow_for } else { work.latency };
-        let deaf = is_slow && process.rng.chance(work.deaf);
-        self.serials += 1;
-        let serial = self.serials;
-        lane.in_flight = Some(Handler { offset, ticket, serial, deaf });
-        let at = self.now + process.rng.ms(from..to);
-        self.at(at, Event::Handled { host, epoch, serial });
-        if is_slow && to > 400 {
-            self.last_change = self.last_change.max(at);
-            self.tell(Who::Host(host), |_| {
-                format!("t-{partition}:{offset} takes until {at:?}, deaf: {deaf}")
-            });
-        }
-        self.check.started(host, epoch, partition, offset);
-    }
-
-    fn handled(&mut self, host: usize, epoch: Epoch, serial: u64) {
-        let process = &mut self.hosts[host].process;
-        process.now = self.now;
-        let Some(lane) = process.lanes.get_mut(&epoch) else { return };
-        let Some(handler) = lane.in_flight.take_if(|handler| handler.serial == serial) else { return };
-        if lane.cancelled {
-            lane.unfinished = true;
-        } else {
-            lane.tracker.finish(handler.ticket);
-            let partition = lane.partition;
-            self.check.finished(partition, handler.offset);
-        }
-        if lane.drains {
-            let delay = process.rng.ms(0..5);
-            process.end_lane(epoch, delay);
-            self.flush(host);
-        } else {
-            self.take(host, epoch);
-        }
-    }
-
     fn is_settled(&self) -> bool {
         let mut conns: Vec<Conn> = Vec::new();
         for host in self.hosts.iter().filter(|host| !host.crashed && !host.gone) {
@@ -553,7 +472,7 @@ impl World {
             && self.broker.is_quiet()
             && self.broker.members().len() == conns.len()
             && conns.iter().all(|conn| self.broker.is_member(*conn))
-            && self.check.is_whole(self.log_end())
+            && self.check.is_whole(self.log_end(), |partition| self.broker.owner(partition))
     }
 
     fn not_settled(&mut self) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::wire::{Id, NOBODY, Parts, Refusal, Request};
-use super::{Client, Join, Out};
+use super::{Client, Out, State};
 use crate::member::Protocol;
 
 impl Client {
@@ -19,13 +19,13 @@ impl Client {
 
     pub(super) fn classic_serve(&mut self) {
         match self.join {
-            Join::Init if !self.awaits_answer => {
+            State::Init if !self.awaits_answer => {
                 if std::mem::take(&mut self.unsubscribes_next) {
                     self.classic_unsubscribe();
                 }
-                if self.subscribed && self.join == Join::Init && self.now >= self.next_join {
+                if self.subscribed && self.join == State::Init && self.now >= self.next_join {
                     self.next_join = self.now + JOIN_INTERVAL;
-                    self.join = Join::WaitJoin;
+                    self.join = State::WaitJoin;
                     self.awaits_answer = true;
                     let owned = match self.protocol {
                         Protocol::Cooperative => self.given.unwrap_or_default(),
@@ -35,7 +35,7 @@ impl Client {
                     self.out.push(Out::Send(Request::Join { id, owned, generation }));
                 }
             }
-            Join::Steady | Join::WaitAssign | Join::WaitUnassign => {
+            State::Steady | State::WaitAssign | State::WaitUnassign => {
                 let is_due = self.now >= self.next_heartbeat && !self.heartbeat_in_flight;
                 if self.subscribed && is_due {
                     self.next_heartbeat = self.now + HEARTBEAT_INTERVAL;
@@ -49,18 +49,15 @@ impl Client {
     }
 
     pub(super) fn on_joined(&mut self, id: Id, generation: i32, refusal: Option<Refusal>) {
-        if self.join == Join::WaitSync && refusal == Some(Refusal::Unavailable) {
-            return;
-        }
         self.awaits_answer = false;
         // A client that is closing ignores the answer, and never takes the new generation (2199–2201).
-        if self.terminating || self.join != Join::WaitJoin {
+        if self.terminating || self.join != State::WaitJoin {
             return;
         }
         let Some(refusal) = refusal else {
             self.id = id;
             self.generation = generation;
-            self.join = Join::WaitSync;
+            self.join = State::WaitSync;
             self.awaits_answer = true;
             self.out.push(Out::Send(Request::Sync { id, generation }));
             return;
@@ -85,13 +82,10 @@ impl Client {
     }
 
     pub(super) fn on_synced(&mut self, result: Result<Parts, Refusal>) {
-        if self.join != Join::WaitSync {
-            if result != Err(Refusal::Unavailable) {
-                self.awaits_answer = false;
-            }
+        self.awaits_answer = false;
+        if self.join != State::WaitSync {
             return;
         }
-        self.awaits_answer = false;
         let refusal = match result {
             Ok(parts) if !self.terminating => {
                 self.session_until = self.now + self.session;
@@ -124,7 +118,7 @@ impl Client {
             }
             Err(refusal) => refusal,
         };
-        if matches!(self.join, Join::Init | Join::WaitJoin | Join::WaitSync) {
+        if matches!(self.join, State::Init | State::WaitJoin | State::WaitSync) {
             return;
         }
         match refusal {

@@ -2,10 +2,10 @@
 
 use super::super::wire::{Parts, Refusal, Request};
 use super::classic::HEARTBEAT_INTERVAL;
-use super::{Client, Join, Out};
+use super::{Client, Out, State};
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Consumer {
     current: Parts,
     target: Option<Parts>,
     next_target: Option<Parts>,
@@ -17,7 +17,7 @@ pub(super) struct State {
     sends_everything: bool,
 }
 
-impl State {
+impl Consumer {
     pub(super) fn forget_rejoin(&mut self) {
         (self.must_rejoin, self.is_rejoining) = (false, false);
     }
@@ -39,13 +39,13 @@ impl Client {
 
     pub(super) fn consumer_reset(&mut self) {
         self.generation = 0;
-        self.consumer = State { is_rejoining: self.consumer.is_rejoining, ..State::default() };
+        self.consumer = Consumer { is_rejoining: self.consumer.is_rejoining, ..Consumer::default() };
     }
 
     pub(super) fn consumer_rejoin(&mut self) {
         self.leave_if_due();
         self.consumer_reset();
-        self.join = Join::Init;
+        self.join = State::Init;
         self.hurry();
     }
 
@@ -64,11 +64,11 @@ impl Client {
             self.revoke_all(true);
         }
         let mut everything = self.consumer.sends_everything;
-        if self.join == Join::Init {
+        if self.join == State::Init {
             self.consumer.is_rejoining = false;
             everything = true;
         }
-        let acknowledges = self.join == Join::Steady && self.consumer.awaits_acknowledgement;
+        let acknowledges = self.join == State::Steady && self.consumer.awaits_acknowledgement;
         let may = self.subscribed
             && !self.heartbeat_in_flight
             && !self.consumer.is_rejoining
@@ -95,7 +95,7 @@ impl Client {
         if is_out {
             return;
         }
-        if self.join == Join::Init {
+        if self.join == State::Init {
             self.hurry();
         } else if std::mem::take(&mut self.rejoins) {
             self.rejoin();
@@ -105,13 +105,11 @@ impl Client {
     }
 
     pub(super) fn on_reconciled(&mut self, result: Result<(i32, Option<Parts>), Refusal>) {
-        if let (Ok((epoch, _)), true) = (&result, self.leaving.is_some()) {
-            if *epoch < 0 {
-                self.consumer_reset();
-                self.leaving = None;
-                self.try_terminate();
-                return;
-            }
+        if self.leaving.is_some() && matches!(result, Ok((..0, _))) {
+            self.consumer_reset();
+            self.leaving = None;
+            self.try_terminate();
+            return;
         }
         self.heartbeat_in_flight = false;
         let (epoch, assignment) = match result {
@@ -137,7 +135,7 @@ impl Client {
             let known = self.consumer.target.unwrap_or(self.consumer.current);
             self.consumer.next_target = (parts != known).then_some(parts);
         }
-        if self.join == Join::Steady && self.consumer.awaits_acknowledgement {
+        if self.join == State::Steady && self.consumer.awaits_acknowledgement {
             if self.consumer.acknowledging {
                 self.consumer.current = self.consumer.target.take().unwrap_or_default();
                 self.consumer.awaits_acknowledgement = false;
@@ -160,7 +158,7 @@ impl Client {
         }
         if parts == self.consumer.target.unwrap_or(self.consumer.current) {
             self.consumer.next_target = None;
-        } else if matches!(self.join, Join::Init | Join::Steady) {
+        } else if matches!(self.join, State::Init | State::Steady) {
             self.consumer.awaits_acknowledgement = true;
             self.consumer.target = Some(parts);
             self.consumer.next_target = None;

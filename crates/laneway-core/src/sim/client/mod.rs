@@ -3,6 +3,7 @@
 
 mod classic;
 mod consumer;
+mod rebalance;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(super) enum Reply {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Join {
+enum State {
     Init,
     WaitJoin,
     WaitSync,
@@ -50,7 +51,7 @@ pub(super) struct Client {
     now: Time,
     id: Id,
     generation: i32,
-    join: Join,
+    join: State,
     subscribed: bool,
     /// What the group gave it, whether or not the application knows of it yet.
     given: Option<Parts>,
@@ -73,7 +74,7 @@ pub(super) struct Client {
     session_until: Time,
     coordinator: bool,
     commits: Vec<Commit>,
-    consumer: consumer::State,
+    consumer: consumer::Consumer,
     out: Vec<Out>,
 }
 
@@ -96,7 +97,7 @@ impl Client {
             now,
             id: if is_consumer { id } else { NOBODY },
             generation: if is_consumer { 0 } else { -1 },
-            join: Join::Init,
+            join: State::Init,
             subscribed: true,
             given: None,
             assigned: Parts::NONE,
@@ -115,7 +116,7 @@ impl Client {
             session_until: Time::MAX,
             coordinator: false,
             commits: Vec::new(),
-            consumer: consumer::State::default(),
+            consumer: consumer::Consumer::default(),
             out: Vec::new(),
         }
     }
@@ -140,11 +141,11 @@ impl Client {
     }
 
     pub(super) fn is_held(&self) -> bool {
-        matches!(self.join, Join::WaitAssign | Join::WaitUnassign)
+        matches!(self.join, State::WaitAssign | State::WaitUnassign)
     }
 
     pub(super) fn is_joining(&self) -> bool {
-        matches!(self.join, Join::WaitJoin | Join::WaitSync)
+        matches!(self.join, State::WaitJoin | State::WaitSync)
     }
 
     /// The application answers an event.
@@ -152,8 +153,8 @@ impl Client {
         self.now = now;
         if self.terminating {
             self.then_assign = None;
-            if self.join == Join::WaitAssign {
-                self.join = Join::WaitUnassign;
+            if self.join == State::WaitAssign {
+                self.join = State::WaitUnassign;
             }
             self.unassign();
             self.serve_assignment();
@@ -177,8 +178,8 @@ impl Client {
                     return Err(format!("{parts:?} removed from {:?}", self.assigned));
                 }
                 self.assigned = self.assigned.minus(parts);
-                if self.join == Join::WaitUnassign {
-                    self.join = Join::WaitIncrUnassigned;
+                if self.join == State::WaitUnassign {
+                    self.join = State::WaitIncrUnassigned;
                 }
                 self.lost = false;
             }
@@ -190,16 +191,16 @@ impl Client {
     }
 
     fn now_assigned(&mut self) {
-        if self.join == Join::WaitAssign {
-            self.join = Join::Steady;
+        if self.join == State::WaitAssign {
+            self.join = State::Steady;
         }
         self.lost = false;
     }
 
     fn unassign(&mut self) {
         self.assigned = Parts::NONE;
-        if self.join == Join::WaitUnassign {
-            self.join = Join::WaitUnassigned;
+        if self.join == State::WaitUnassign {
+            self.join = State::WaitUnassigned;
         }
         self.lost = false;
     }
@@ -292,7 +293,7 @@ impl Client {
         self.assigned = Parts::NONE;
         self.given = None;
         self.subscribed = false;
-        self.join = Join::Init;
+        self.join = State::Init;
     }
 
     /// What subscribed topics there are has changed, or so it seems.
@@ -349,7 +350,7 @@ impl Client {
         if self.closed {
             return;
         }
-        if self.join == Join::Steady && self.now >= self.session_until {
+        if self.join == State::Steady && self.now >= self.session_until {
             self.session_until = Time::MAX;
             self.id = NOBODY;
             self.revoke_all_unless_rebalancing(true);
@@ -369,167 +370,11 @@ impl Client {
 
     fn is_rebalancing(&self) -> bool {
         let in_state = match self.join {
-            Join::Init | Join::Steady => false,
-            Join::WaitJoin => self.has_joined(),
+            State::Init | State::Steady => false,
+            State::WaitJoin => self.has_joined(),
             _ => true,
         };
         in_state || self.then_assign.is_some() || self.rejoins
-    }
-
-    fn event(&mut self, assign: bool, parts: Parts) {
-        if assign {
-            self.join = Join::WaitAssign;
-            self.out.push(Out::Assign(parts));
-        } else {
-            self.join = Join::WaitUnassign;
-            self.out.push(Out::Revoke(parts, self.lost));
-        }
-    }
-
-    /// Tells of a part that comes or goes.
-    fn event_incremental(&mut self, assign: bool, parts: Parts, rejoins: bool) {
-        self.rejoins = rejoins;
-        self.event(assign, parts);
-        let given = self.given.unwrap_or_default();
-        let given = if assign { given.union(parts) } else { given.minus(parts) };
-        self.given = (!given.is_empty()).then_some(given);
-    }
-
-    /// Tells of the whole.
-    fn event_whole(&mut self, assign: bool, parts: Parts) {
-        self.event(assign, parts);
-        self.given = assign.then_some(parts);
-    }
-
-    fn handle_assignment(&mut self, parts: Parts) {
-        if self.protocol == Protocol::Eager {
-            self.event_whole(true, parts);
-            return;
-        }
-        let old = self.given.unwrap_or_default();
-        let (added, revoked) = (parts.minus(old), old.minus(parts));
-        if revoked.is_empty() {
-            self.event_incremental(true, added, false);
-        } else {
-            self.then_assign = Some(added);
-            self.event_incremental(false, revoked, false);
-        }
-    }
-
-    fn revoke_all_unless_rebalancing(&mut self, lost: bool) {
-        if !self.is_rebalancing() {
-            self.revoke_all(lost);
-        }
-    }
-
-    fn revoke_all(&mut self, lost: bool) {
-        if self.protocol == Protocol::Eager {
-            self.lost |= lost;
-            match self.given {
-                Some(given) if !self.is_held() => self.event_whole(false, given),
-                _ => {
-                    self.next_join = self.now;
-                    self.rejoin();
-                }
-            }
-            return;
-        }
-        match self.given {
-            Some(given) => {
-                self.lost |= lost;
-                self.event_incremental(false, given, !self.terminating);
-            }
-            // A ghost: it has left nothing, and its client ends.
-            None if self.terminating => {}
-            None => self.rejoin(),
-        }
-    }
-
-    fn rejoin(&mut self) {
-        match self.protocol {
-            Protocol::Consumer => self.consumer_rejoin(),
-            Protocol::Eager | Protocol::Cooperative => {
-                if !self.subscribed {
-                    self.leave_if_due();
-                }
-                self.join = Join::Init;
-            }
-        }
-    }
-
-    fn leave_if_due(&mut self) -> bool {
-        if !std::mem::take(&mut self.leaves_when_unassigned) {
-            return false;
-        }
-        let id = self.id;
-        let request = match self.protocol {
-            Protocol::Consumer => Request::Reconcile { id, epoch: -1, owned: None },
-            Protocol::Eager | Protocol::Cooperative => {
-                self.id = NOBODY;
-                Request::Leave { id }
-            }
-        };
-        if self.leaving.is_some() {
-            return true;
-        }
-        if self.coordinator {
-            self.leaving = Some(self.now + LEAVE_TIMEOUT);
-            self.out.push(Out::Send(request));
-        } else if self.protocol == Protocol::Consumer {
-            self.consumer_reset();
-        }
-        true
-    }
-
-    /// The assignment has changed, or the last commit was answered.
-    fn serve_assignment(&mut self) {
-        if !self.commits.is_empty() {
-            return;
-        }
-        match self.join {
-            Join::WaitUnassigned => {
-                self.leave_if_due();
-                self.next_join = self.now;
-                self.rejoin();
-            }
-            Join::WaitIncrUnassigned => self.incremental_unassign_done(),
-            Join::Init | Join::Steady => self.assignment_done(),
-            _ => {}
-        }
-    }
-
-    fn incremental_unassign_done(&mut self) {
-        let is_consumer = self.protocol == Protocol::Consumer;
-        if self.terminating {
-            self.unassign();
-            if is_consumer {
-                self.leave_if_due();
-            }
-        } else if let Some(added) = self.then_assign.take() {
-            // In cooperative what was given back is for others: a second round gives it to them.
-            self.event_incremental(true, added, !is_consumer);
-        } else if std::mem::take(&mut self.rejoins) {
-            self.next_join = self.now;
-            self.rejoin();
-        } else if !is_consumer && self.unsubscribes_next {
-            self.next_join = self.now;
-            self.rejoin();
-        } else {
-            self.join = Join::Steady;
-        }
-    }
-
-    fn assignment_done(&mut self) {
-        if self.protocol == Protocol::Consumer {
-            self.consumer_assignment_done();
-            return;
-        }
-        if self.join == Join::Steady && (self.unsubscribes_next || std::mem::take(&mut self.rejoins)) {
-            self.next_join = self.now;
-            self.rejoin();
-            return;
-        }
-        self.try_terminate();
     }
 
     fn try_terminate(&mut self) -> bool {
@@ -558,6 +403,3 @@ fn failure(refusal: Refusal) -> CommitFailure {
         Refusal::MemberIdRequired | Refusal::Unavailable => CommitFailure::Other,
     }
 }
-
-/// How long the answer to a leave is waited for.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
