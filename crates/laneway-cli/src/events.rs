@@ -1,4 +1,4 @@
-//! `--events`: what happens, one JSON object a line, as the contract has it.
+//! `--events`: what happens, one JSON object a line, as docs/COMMAND.md has it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -44,7 +44,7 @@ impl Events {
         Self { to, member, failed: Mutex::new(false) }
     }
 
-    /// Writes an event, if it is one that the contract has.
+    /// Writes an event, if it is one of those.
     pub(crate) fn write(&self, event: &Event) {
         if let Some((name, fields)) = fields(event) {
             self.line(name, fields);

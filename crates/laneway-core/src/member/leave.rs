@@ -1,4 +1,4 @@
-//! Leaving the group, for good or to join it anew with a new client. Proved in FACTS, "Leaving a group":
+//! Leaving the group, for good or to join it anew with a new client. In an order that leaves no ghost behind:
 //! known to the broker first; steady, or holding; drained and committed; then unsubscribed, and only when
 //! the member is out, closed.
 

@@ -113,7 +113,9 @@ impl Check {
             });
         }
         let excused = !title.is_member;
-        if !excused {
+        if excused {
+            self.part(partition).excused.insert(host);
+        } else {
             self.part(partition).excused.remove(&host);
         }
         self.part(partition).lanes.push(Active { host, epoch, excused, detached: false });

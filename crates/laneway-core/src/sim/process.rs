@@ -133,7 +133,7 @@ impl Process {
             Answer::Assign(partitions) => Reply::Assign(parts(partitions)),
             Answer::Clear => Reply::Clear,
             Answer::Add(partitions) => Reply::Add(parts(partitions)),
-            // FACTS, "The sequence that worked", 4: the list is cut down to what is assigned.
+            // The client refuses a list that names what is not assigned, so it is cut down to what is.
             Answer::Remove(partitions) => Reply::Remove(parts(partitions).both(held)),
         };
         let gave = match reply {
