@@ -1,6 +1,6 @@
 //! Whole groups of members in virtual time, from a seed: the same decisions that a client thread runs,
 //! against a coordinator and clients that behave as Kafka's and librdkafka's do, with everything that can
-//! go wrong, and a checker that watches the invariants of DESIGN as it goes.
+//! go wrong, and a checker that watches the invariants as it goes.
 //!
 //! A run is a [`Run`]; one that fails tells its story, so that one can follow what happened.
 
