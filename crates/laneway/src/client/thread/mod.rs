@@ -336,7 +336,7 @@ impl ClientThread {
             self.next_ends = now + ENDS_INTERVAL;
             self.ask_for_ends();
         }
-        self.show(now);
+        self.show();
     }
 
     /// I13: the fetcher fetches what it was told to, and nothing else.
@@ -381,7 +381,7 @@ impl ClientThread {
             .ok();
     }
 
-    fn show(&mut self, now: Instant) {
+    fn show(&mut self) {
         if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
             self.member_id = membership.client().member_id();
         }
@@ -395,7 +395,6 @@ impl ClientThread {
                 shared: self.world.lanes.get(id).cloned(),
             })
             .collect();
-        let _ = now;
         self.board.show(Shown {
             member_id: self.member_id.clone(),
             lanes,
@@ -432,7 +431,7 @@ impl ClientThread {
     }
 
     fn end(mut self) -> Ended {
-        self.show(Instant::now());
+        self.show();
         let totals = self.member.totals();
         let detached = self.member.detached() as u64;
         let reason = match (&self.failed, self.stop) {
