@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use laneway::{OffsetReset, Protocol};
 
@@ -129,6 +130,20 @@ pub(crate) enum Format {
     Text,
     /// A JSON object a line
     Json,
+}
+
+/// An error that shows no more than the name of a KEY=VALUE that stands where none is wanted, as when a second -X
+/// was forgotten: the value may be a secret.
+pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(given)) = error.get(kind)
+            && let Some((name, _)) = given.split_once('=')
+        {
+            let name = name.to_owned();
+            error.insert(kind, ContextValue::String(name));
+        }
+    }
+    error
 }
 
 /// `25s`, `200ms`, `1m`, `1m30s`, `2h`.

@@ -10,6 +10,8 @@ use jiff::fmt::temporal::DateTimePrinter;
 use laneway::{Event, LaneId, TopicPartition};
 use serde_json::{Map, Value, json};
 
+use crate::stderr::say;
+
 /// Where events are written.
 pub(crate) struct Events {
     to: To,
@@ -74,7 +76,7 @@ impl Events {
         if let (Err(error), Ok(mut failed)) = (written, self.failed.lock())
             && !std::mem::replace(&mut *failed, true)
         {
-            eprintln!("laneway: an event could not be written: {error}");
+            say(&format!("an event could not be written: {error}"));
         }
     }
 }

@@ -9,17 +9,18 @@ mod properties;
 mod record_json;
 mod run;
 mod settings;
+mod stderr;
 mod sys;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, without_values};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
+    match Cli::try_parse().unwrap_or_else(|error| without_values(error).exit()).command {
+        Command::Run(args) => run::run(*args),
         Command::Demo(args) => demo::run(&args.into()),
         Command::Supervise => exec::supervise(),
     }

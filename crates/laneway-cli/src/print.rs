@@ -64,16 +64,19 @@ impl Print {
 fn print(mut out: impl Write, waiting: &Receiver<Line>) -> std::io::Result<()> {
     let mut written = Vec::new();
     while let Ok(line) = waiting.recv() {
-        out.write_all(&line.bytes)?;
-        written.push(line.written);
-        while written.len() < FLUSH_AFTER {
-            let Ok(line) = waiting.try_recv() else { break };
-            out.write_all(&line.bytes)?;
-            written.push(line.written);
+        let mut next = Some(line);
+        while let Some(line) = next {
+            // A lane that no longer waits was cancelled: its partition may be another member's by now, and the
+            // record comes again there.
+            if !line.written.is_closed() {
+                out.write_all(&line.bytes)?;
+                written.push(line.written);
+            }
+            next = if written.len() < FLUSH_AFTER { waiting.try_recv().ok() } else { None };
         }
         out.flush()?;
         for written in written.drain(..) {
-            // A lane that no longer waits was cancelled: the record comes again.
+            // One that was cancelled meanwhile comes again, too.
             written.send(()).ok();
         }
     }
@@ -112,6 +115,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
 
     use laneway::OwnedRecord;
 
@@ -141,5 +145,52 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(print.failed().error(), None, "a reader that went away is no error");
+    }
+
+    /// Hands out what was written, and holds each write up until it is let go.
+    struct Slow {
+        began: Sender<Vec<u8>>,
+        let_go: Receiver<()>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.began.send(bytes.to_vec()).unwrap();
+            // An error means that nothing is held up any more.
+            self.let_go.recv().ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_nobody_waits_for_any_more_is_not_written() {
+        let (began, begun) = channel();
+        let (go, let_go) = channel();
+        let print = Print::start(Slow { began, let_go }, || ()).unwrap();
+        let record =
+            |offset| Record::from_owned(OwnedRecord { offset, topic: "t".into(), ..OwnedRecord::default() });
+        let first = tokio::spawn({
+            let (print, record) = (print.clone(), record(1));
+            async move { print.handle(record).await }
+        });
+        while begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        // Its lane is cancelled while it waits behind the first.
+        let mut second = std::pin::pin!(print.handle(record(2)));
+        assert!(
+            std::future::poll_fn(|context| Poll::Ready(second.as_mut().poll(context).is_pending())).await
+        );
+        second.set(print.handle(record(3)));
+        drop(go);
+        assert_eq!(first.await.unwrap(), Outcome::Done);
+        assert_eq!(second.await, Outcome::Done);
+        let written: Vec<u8> = begun.try_iter().flatten().collect();
+        let lines = String::from_utf8(written).unwrap();
+        assert!(lines.contains("\"offset\":3") && !lines.contains("\"offset\":2"), "{lines}");
     }
 }

@@ -13,9 +13,10 @@ use crate::events::Events;
 use crate::exec::Exec;
 use crate::print::Print;
 use crate::settings::{EventsTo, Settings, Sink};
+use crate::stderr::say;
 
 /// Runs to the end, and says how it ended by the exit code.
-pub(crate) fn run(args: &RunArgs) -> ExitCode {
+pub(crate) fn run(args: RunArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, &format!("could not start a runtime: {error}")),
@@ -32,21 +33,25 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     code
 }
 
-async fn consume(args: &RunArgs, signals: Signals) -> ExitCode {
-    let settings = match Settings::resolve(args, &mut |line| eprintln!("laneway: {line}")) {
-        Ok(settings) => settings,
-        Err(error) => return fail(BAD_INPUT, &error),
+async fn consume(args: RunArgs, mut signals: Signals) -> ExitCode {
+    // A file may be a pipe that nobody has opened on its other side: that is waited for beside the signals.
+    let prepared = tokio::task::spawn_blocking(move || prepare(&args));
+    let prepared = tokio::select! {
+        prepared = prepared => prepared,
+        _ = signals.next() => return ExitCode::SUCCESS,
     };
-    let events = match open_events(&settings) {
-        Ok(events) => Arc::new(events),
-        Err(error) => return fail(BAD_INPUT, &error),
+    let (settings, events) = match prepared {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(error)) => return fail(BAD_INPUT, &error),
+        Err(error) => return fail(FAILED, &format!("could not read what is to be done: {error}")),
     };
+    let events = Arc::new(events);
     let ends_by_itself = settings.exit_at_end || settings.count.is_some();
     let told = events.clone();
     let said_end = AtomicBool::new(false);
     let builder = settings.builder.stuck_handlers(StuckHandlers::ExitProcess).on_event(move |event| {
         told.write(event);
-        say(event, ends_by_itself, &said_end);
+        say_event(event, ends_by_itself, &said_end);
     });
     let consumer = match builder.build() {
         Ok(consumer) => consumer,
@@ -73,7 +78,7 @@ async fn consume(args: &RunArgs, signals: Signals) -> ExitCode {
                 let events = events.clone();
                 move |message: String| {
                     events.error(&message);
-                    eprintln!("laneway: {message}");
+                    say(&message);
                 }
             };
             let exec = match Exec::new(command, settings.group, Arc::new(on_error)) {
@@ -85,6 +90,12 @@ async fn consume(args: &RunArgs, signals: Signals) -> ExitCode {
             ended(consumer.run_lanes(exec).await)
         }
     }
+}
+
+fn prepare(args: &RunArgs) -> Result<(Settings, Events), String> {
+    let settings = Settings::resolve(args, &mut |line| say(&line))?;
+    let events = open_events(&settings)?;
+    Ok((settings, events))
 }
 
 fn open_events(settings: &Settings) -> Result<Events, String> {
@@ -104,23 +115,21 @@ fn host() -> String {
 }
 
 /// What a person is told on standard error.
-fn say(event: &Event, ends_by_itself: bool, said_end: &AtomicBool) {
+fn say_event(event: &Event, ends_by_itself: bool, said_end: &AtomicBool) {
     match event {
         Event::Assigned { lanes } if ends_by_itself => {
             let at_end = lanes.iter().any(|start| start.from == StartedFrom::End);
             if at_end && !said_end.swap(true, Ordering::Relaxed) {
-                eprintln!(
-                    "laneway: the group has no commits, so it starts at the end: only what is produced from now on \
-                     is read (-o earliest reads from the beginning)"
-                );
+                say("the group has no commits, so it starts at the end: only what is produced from now on \
+                     is read (-o earliest reads from the beginning)");
             }
         }
         Event::TopicMissing { topic } => {
-            eprintln!("laneway: topic \"{topic}\" does not exist yet; waiting for it");
+            say(&format!("topic \"{topic}\" does not exist yet; waiting for it"));
         }
-        Event::BrokersDown { error } => eprintln!("laneway: no broker can be reached, still trying: {error}"),
-        Event::Lost { lanes, reason } => eprintln!("laneway: lost {} partitions: {reason}", lanes.len()),
-        Event::Error { message } => eprintln!("laneway: {message}"),
+        Event::BrokersDown { error } => say(&format!("no broker can be reached, still trying: {error}")),
+        Event::Lost { lanes, reason } => say(&format!("lost {} partitions: {reason}", lanes.len())),
+        Event::Error { message } => say(message),
         _ => {}
     }
 }
@@ -151,7 +160,7 @@ fn ended(how: Result<Summary, Error>) -> ExitCode {
 }
 
 fn fail(code: u8, error: &str) -> ExitCode {
-    eprintln!("laneway: {error}");
+    say(error);
     ExitCode::from(code)
 }
 

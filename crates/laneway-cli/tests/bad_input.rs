@@ -128,6 +128,9 @@ fn a_secret_is_never_told() {
         &run_with(&["-X", "ssl.endpoint.identification.algorithm=hunter2"]),
         &["identification.algorithm"],
     );
+    // The second -X was forgotten.
+    refused(&run_with(&["-X", "a=b", "sasl.password=hunter2"]), &["'sasl.password'"]);
+    refused(&laneway(&["sasl.password=hunter2"]), &["'sasl.password'"]);
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Standard streams that break, and files that are pipes nobody has opened yet: no panic, no deaf process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use laneway_testing::{Admin, EmbeddedKafka, Process, Producer, unique, wait_until};
+
+/// A directory of a test, with a pipe in it that nobody has opened.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        let place = std::env::temp_dir().join(unique("streams"));
+        fs::create_dir_all(&place).unwrap();
+        assert!(Command::new("mkfifo").arg(place.join("pipe")).status().unwrap().success());
+        Self(place)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Starts the command after `redirect`, a shell's words, with `$PIPE`.
+    fn run(&self, redirect: &str, words: &[&str]) -> Process {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{redirect}\nexec \"$@\"")).arg("sh");
+        command.arg(env!("CARGO_BIN_EXE_laneway")).args(words).env("PIPE", self.path("pipe"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LANEWAY_")) {
+            command.env_remove(name);
+        }
+        Process::spawn(command).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[track_caller]
+fn ends_with(process: &Process, code: i32) {
+    let status = process.wait(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(code), "{:?}", process.stderr());
+}
+
+/// Makes the topic, with one record.
+fn produce_one(kafka: &EmbeddedKafka, topic: &str) {
+    kafka.create_topic(topic, 1).unwrap();
+    let producer = Producer::new(kafka.brokers(), &[]).unwrap();
+    producer.send(topic, 0, None, Some(b"a"), &[], None).unwrap();
+    producer.flush().unwrap();
+}
+
+/// Whether the process has a handler of its own for SIGTERM.
+fn heeds_sigterm(pid: u32) -> bool {
+    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
+    let caught = status.unwrap_or_default().lines().find_map(|line| {
+        line.strip_prefix("SigCgt:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+    });
+    caught.is_some_and(|mask| mask & (1 << 14) != 0)
+}
+
+#[test]
+fn bad_input_is_bad_input_where_nobody_reads_the_error() {
+    let place = Place::new();
+    ends_with(&place.run(NO_READER, &["run", "-b", "h:1", "-g", "g", "-t", "t"]), 2);
+    ends_with(&place.run(NO_READER, &["run", "-b", "nowhere", "-g", "g", "-t", "t", "--print"]), 2);
+}
+
+#[test]
+fn a_run_goes_on_where_nobody_reads_what_it_says() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    // Said on standard error, in the middle of the run: it is the first topic that is missing.
+    let (missing, topic) = (unique("missing"), unique("topic"));
+    produce_one(&kafka, &topic);
+    let both = format!("{missing},{topic}");
+    let run = place
+        .run(NO_READER, &["run", "-b", kafka.brokers(), "-g", "g", "-t", &both, "-o", "earliest", "--print"]);
+    wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+}
+
+#[test]
+fn a_disk_that_is_full_is_an_error_and_what_was_not_written_is_not_finished() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let topic = unique("topic");
+    produce_one(&kafka, &topic);
+    let run = place.run(
+        "exec > /dev/full",
+        &["run", "-b", kafka.brokers(), "-g", "g", "-t", &topic, "-o", "earliest", "--print"],
+    );
+    ends_with(&run, 1);
+    assert!(run.stderr().iter().any(|line| line.contains("No space left")), "{:?}", run.stderr());
+    let partition = laneway::TopicPartition::new(topic.as_str(), 0);
+    let admin = Admin::new(kafka.brokers()).unwrap();
+    let committed = admin.committed("g", std::slice::from_ref(&partition)).unwrap();
+    assert!(committed.get(&partition).is_none_or(|committed| committed.offset <= 0), "{committed:?}");
+}
+
+#[test]
+fn a_signal_is_heeded_while_a_file_is_waited_for() {
+    for flag in ["-F", "--events"] {
+        let place = Place::new();
+        let pipe = place.path("pipe");
+        let run = place.run("", &["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", flag, &pipe]);
+        wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+        run.terminate().unwrap();
+        ends_with(&run, 0);
+        assert_eq!(run.stderr(), Vec::<String>::new());
+    }
+}
+
+/// Makes standard error a pipe whose reader went away.
+const NO_READER: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\" 3<&-";
+
+/// How long is waited for what should come soon.
+const PATIENCE: Duration = Duration::from_secs(15);
