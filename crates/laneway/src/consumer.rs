@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use laneway_core::{LaneId, Reset, Settings};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::builder::Builder;
-use crate::client::{Board, Mailbox, Message, Patterns, Setup, spawn};
+use crate::client::{Board, Mailbox, Message, Patterns, Setup, Spawn, spawn as start_thread};
 use crate::config::{OffsetReset, Protocol};
 use crate::error::{Error, ErrorKind};
 use crate::fetcher::NativeFetcher;
@@ -18,6 +18,7 @@ use crate::lane::{Backoff, Lane, Quota};
 use crate::properties::{Clients, GRACE};
 use crate::record::Record;
 use crate::status::Status;
+use crate::streaming::{self, Lanes};
 use crate::sys::Client;
 
 /// A member of a consumer group that reads each partition it is assigned in a lane of its own.
@@ -122,14 +123,47 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::run`].
     pub async fn run_lanes<M: MakeHandler>(self, handlers: M) -> Result<Summary, Error> {
+        let runtime = current_runtime()?;
+        let handlers = Arc::new(handlers);
+        let spawn = move |lane: Lane| {
+            let handlers = handlers.clone();
+            runtime.spawn(lane.run(move |id| handlers.make(id)));
+        };
+        self.start(Box::new(spawn))?.wait().await
+    }
+
+    /// Reads, and gives the lanes as streams: for code that pulls records itself. See [`Lanes`].
+    ///
+    /// Called on a tokio runtime, on which each lane has a small task.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] outside of a runtime, or together with [`Builder::count`]: a stream hands out as many
+    /// records as are taken from it.
+    pub fn into_lanes(self) -> Result<Lanes, Error> {
+        if self.builder.count.is_some() {
+            let message =
+                "a count is for handlers: take as many records as are wanted from the lanes, and stop";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let runtime = current_runtime()?;
+        let (begins, begun) = mpsc::unbounded_channel();
+        let spawn = move |lane: Lane| {
+            let id = lane.shared.id.clone();
+            let (task, from_lane, window) = lane.stream();
+            // Where nobody takes lanes any more the consumer is about to stop.
+            begins.send(streaming::Lane::new(id, from_lane, window)).ok();
+            runtime.spawn(task);
+        };
+        Ok(Lanes::new(begun, self.start(Box::new(spawn))?))
+    }
+
+    /// Starts the client thread.
+    fn start(self, spawn: Spawn) -> Result<Running, Error> {
+        let handle = self.handle();
         let Self { builder, clients, patterns, received, mailbox, board, ended } = self;
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
         let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
-            Error::new(ErrorKind::Config, "lanes are tasks of a tokio runtime: run the consumer on one")
-        })?;
-        let handlers = Arc::new(handlers);
         let setup = Setup {
             clients,
             patterns,
@@ -157,40 +191,56 @@ impl Consumer {
             board,
             brokers: builder.brokers,
             group: builder.group,
-            spawn: Box::new(move |lane: Lane| {
-                let handlers = handlers.clone();
-                runtime.spawn(lane.run(move |id| handlers.make(id)));
-            }),
+            spawn,
             fetcher,
             topic_client,
         };
-        let mut stop_if_dropped = StopIfDropped(Some(mailbox.clone()));
-        let result = Arc::new(Mutex::new(None));
-        let put = result.clone();
-        let mut has_ended = ended.subscribe();
-        let done = move |how| {
-            *put.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+        let how = Arc::new(Mutex::new(None));
+        let put = how.clone();
+        let has_ended = ended.subscribe();
+        let done = move |it| {
+            *put.lock().unwrap_or_else(PoisonError::into_inner) = Some(it);
             ended.send_replace(true);
         };
-        spawn(setup, mailbox, received, done)
+        start_thread(setup, mailbox.clone(), received, done)
             .map_err(|error| Error::new(ErrorKind::Fatal, format!("could not start a thread: {error}")))?;
-        let waited = has_ended.wait_for(|ended| *ended).await;
-        stop_if_dropped.0 = None;
-        let how = result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (waited.is_ok(), how) {
-            (_, Some(how)) => how,
-            _ => Err(Error::new(ErrorKind::Fatal, "the client thread ended without a word")),
-        }
+        Ok(Running { handle, how, has_ended, _stop: StopIfDropped(mailbox) })
     }
 }
 
-struct StopIfDropped(Option<Mailbox>);
+fn current_runtime() -> Result<tokio::runtime::Handle, Error> {
+    tokio::runtime::Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Config, "lanes are tasks of a tokio runtime: run the consumer on one")
+    })
+}
+
+/// A consumer whose client thread runs. Dropped, it is stopped.
+pub(crate) struct Running {
+    handle: Handle,
+    how: Arc<Mutex<Option<Result<Summary, Error>>>>,
+    has_ended: watch::Receiver<bool>,
+    _stop: StopIfDropped,
+}
+
+impl Running {
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    pub(crate) async fn wait(mut self) -> Result<Summary, Error> {
+        // An error means that the thread is gone.
+        self.has_ended.wait_for(|ended| *ended).await.ok();
+        let how = self.how.lock().unwrap_or_else(PoisonError::into_inner).take();
+        how.unwrap_or_else(|| Err(Error::new(ErrorKind::Fatal, "the client thread ended without a word")))
+    }
+}
+
+/// Stops the consumer. One that has ended is not reached any more.
+struct StopIfDropped(Mailbox);
 
 impl Drop for StopIfDropped {
     fn drop(&mut self) {
-        if let Some(mailbox) = &self.0 {
-            mailbox.stop();
-        }
+        self.0.stop();
     }
 }
 

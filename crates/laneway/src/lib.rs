@@ -38,6 +38,7 @@ pub mod manual;
 mod properties;
 mod record;
 mod status;
+mod streaming;
 #[allow(unsafe_code)]
 mod sys;
 
@@ -50,6 +51,7 @@ pub use handler::{Closing, Handler, IntoOutcome, MakeHandler, Outcome};
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 pub use status::{LaneState, LaneStatus, Status};
+pub use streaming::{Ack, Delivery, Fenced, Lane, Lanes};
 
 /// The README's example compiles.
 #[cfg(doctest)]

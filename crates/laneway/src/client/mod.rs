@@ -14,3 +14,4 @@ pub(crate) use board::Board;
 pub(crate) use mailbox::{Mailbox, Message};
 pub(crate) use thread::{Setup, spawn};
 pub(crate) use topics::Patterns;
+pub(crate) use world::Spawn;

@@ -1,11 +1,13 @@
 //! What a lane and the client thread know of each other without asking: atomics, one writer each.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use laneway_core::{LaneId, Position};
 use tokio::sync::Notify;
+
+use super::window::Window;
 
 /// Shared by a lane and the client thread.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct LaneShared {
     finished: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
     pub(crate) end: AtomicI64,
+    /// What a streamed lane handed out: in place of the atomics above.
+    window: OnceLock<Arc<Window>>,
 }
 
 /// What a lane is told to do. Only ever grows.
@@ -47,6 +51,7 @@ impl LaneShared {
             busy: AtomicBool::new(false),
             finished: AtomicU64::new(0),
             end: AtomicI64::new(-1),
+            window: OnceLock::new(),
         }
     }
 
@@ -73,9 +78,17 @@ impl LaneShared {
     /// What may be committed. A leader epoch that is newer than its offset does no harm, an older one looks
     /// like a truncation: so it is written before the offset, and read after it.
     pub(crate) fn watermark(&self) -> Position {
+        if let Some(window) = self.window.get() {
+            return window.watermark();
+        }
         let offset = self.watermark.load(Ordering::Acquire);
         let epoch = self.watermark_epoch.load(Ordering::Relaxed);
         Position { offset, leader_epoch: (epoch >= 0).then_some(epoch) }
+    }
+
+    /// Makes the lane a streamed one, whose acks come from elsewhere.
+    pub(crate) fn stream_from(&self, start: Position) -> Arc<Window> {
+        self.window.get_or_init(|| Window::new(self.id.partition.clone(), start)).clone()
     }
 
     pub(crate) fn publish(&self, watermark: Position, position: i64) {
@@ -85,7 +98,7 @@ impl LaneShared {
     }
 
     pub(crate) fn position(&self) -> i64 {
-        self.position.load(Ordering::Relaxed)
+        self.window.get().map_or_else(|| self.position.load(Ordering::Relaxed), |window| window.position())
     }
 
     /// A record goes to the handler.
@@ -99,11 +112,11 @@ impl LaneShared {
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        u64::from(self.busy.load(Ordering::Relaxed))
+        self.window.get().map_or_else(|| u64::from(self.busy.load(Ordering::Relaxed)), |window| window.out())
     }
 
     pub(crate) fn finished(&self) -> u64 {
-        self.finished.load(Ordering::Relaxed)
+        self.window.get().map_or_else(|| self.finished.load(Ordering::Relaxed), |window| window.finished())
     }
 
     /// Only the lane itself counts.

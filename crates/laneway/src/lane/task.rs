@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 
-use super::{LaneShared, Order, Quota};
+use super::{BATCH, FALLBACK_TICK, LaneShared, Order, Quota};
 use crate::fetcher::{FetchError, PartitionQueue};
 use crate::handler::{Closing, Handler, Outcome};
 use crate::record::{Batch, Record};
@@ -25,6 +25,8 @@ pub(crate) enum LaneMessage {
     HandlerFailed(String),
     /// The lane has ended: nothing of it is running, its queue is gone.
     Ended { lane: LaneId, watermark: Position, unfinished: u64 },
+    /// The stream of the lane was dropped while the lane is to go on.
+    LetGo(LaneId),
     /// As many records as wanted were finished.
     CountReached,
 }
@@ -50,9 +52,15 @@ pub(crate) struct Lane {
 pub(crate) type Tell = Arc<dyn Fn(LaneMessage) + Send + Sync>;
 
 /// Says that the lane has ended, however it does: also when its runtime is shut down under it.
-struct EndGuard {
+pub(super) struct EndGuard {
     shared: Arc<LaneShared>,
     tell: Tell,
+}
+
+impl EndGuard {
+    pub(super) fn new(shared: &Arc<LaneShared>, tell: &Tell) -> Self {
+        Self { shared: shared.clone(), tell: tell.clone() }
+    }
 }
 
 impl Drop for EndGuard {
@@ -82,7 +90,7 @@ impl Lane {
         make: impl FnOnce(&LaneId) -> H + Send,
     ) -> impl Future<Output = ()> + Send {
         // Made here and not in the future: a future that is never polled must say that it ended, too.
-        let guard = EndGuard { shared: self.shared.clone(), tell: self.tell.clone() };
+        let guard = EndGuard::new(&self.shared, &self.tell);
         async move {
             let _ended = guard;
             let Self { shared, queue, start, backoff, quota, tell } = self;
@@ -271,8 +279,3 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
-
-/// Records taken from a queue at once. A batch stays in memory while any of its records does.
-const BATCH: usize = 256;
-/// How long a lane sleeps at most before it looks at its queue and its orders again.
-const FALLBACK_TICK: Duration = Duration::from_secs(1);

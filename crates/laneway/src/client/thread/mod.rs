@@ -209,6 +209,14 @@ impl ClientThread {
                 });
                 self.input(Input::LaneFailed { lane, out_of_range });
             }
+            Message::Lane(LaneMessage::LetGo(lane)) => {
+                self.event(Event::Error {
+                    message: format!(
+                        "the stream of {lane} was dropped before it ended; the lane is offered again"
+                    ),
+                });
+                self.input(Input::LaneFailed { lane, out_of_range: false });
+            }
             Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }

@@ -1,95 +1,15 @@
-//! Lanes on the embedded Kafka: its group is real, and what is fetched is scripted, or real, as a test wants.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Lanes with handlers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
-use laneway::{
-    Builder, Consumer, Error, ErrorKind, Event, Handle, OffsetReset, Outcome, Protocol, Record, Summary,
-    TopicPartition,
-};
-use laneway_testing::{ApiKey, EmbeddedKafka, Producer, ScriptedFetcher, unique, wait_until};
-use tokio::runtime::Runtime;
+use laneway::{Consumer, ErrorKind, Event, Outcome, Protocol, Record};
+use laneway_testing::{ApiKey, Producer, unique, wait_until};
 use tokio::sync::Notify;
 
-/// An embedded Kafka with a topic, a scripted fetcher, and what a consumer on them tells.
-struct Bench {
-    kafka: EmbeddedKafka,
-    /// Never dropped: that would wait for handlers that block.
-    runtime: &'static Runtime,
-    topic: String,
-    group: String,
-    fetcher: ScriptedFetcher,
-    events: Arc<Mutex<Vec<Event>>>,
-}
-
-type Running = tokio::task::JoinHandle<Result<Summary, Error>>;
-
-impl Bench {
-    fn new(partitions: i32) -> Self {
-        let kafka = EmbeddedKafka::start().expect("an embedded Kafka");
-        let topic = unique("topic");
-        kafka.create_topic(&topic, partitions).expect("a topic");
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let runtime = Box::leak(Box::new(runtime));
-        let (fetcher, events) = (ScriptedFetcher::new(), Arc::default());
-        Self { kafka, runtime, topic, group: unique("group"), fetcher, events }
-    }
-
-    fn partition(&self, number: i32) -> TopicPartition {
-        TopicPartition::new(self.topic.as_str(), number)
-    }
-
-    fn builder(&self) -> Builder {
-        let events = self.events.clone();
-        Consumer::builder()
-            .brokers(self.kafka.brokers())
-            .group(&self.group)
-            .topics([&self.topic])
-            .offset_reset(OffsetReset::Earliest)
-            .commit_interval(Duration::from_millis(100))
-            .on_event(move |event| events.lock().unwrap().push(event.clone()))
-    }
-
-    fn run<F, Fut, O>(&self, builder: Builder, handler: F) -> (Handle, Running)
-    where
-        F: Fn(Record) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = O> + Send + 'static,
-        O: laneway::IntoOutcome,
-    {
-        let consumer = builder.build().expect("a consumer");
-        (consumer.handle(), self.runtime.spawn(consumer.run(handler)))
-    }
-
-    fn end(&self, running: (Handle, Running)) -> Summary {
-        running.0.stop();
-        self.runtime.block_on(running.1).unwrap().expect("an end without an error")
-    }
-
-    fn committed(&self, number: i32) -> i64 {
-        let of = self.partition(number);
-        let events = self.events.lock().unwrap();
-        let commits = events.iter().filter_map(|event| match event {
-            Event::Committed { offsets } => offsets.iter().find(|(partition, _)| *partition == of),
-            _ => None,
-        });
-        commits.map(|(_, offset)| *offset).next_back().unwrap_or(-1)
-    }
-
-    fn errors(&self) -> Vec<String> {
-        let events = self.events.lock().unwrap();
-        let texts = events.iter().filter_map(|event| match event {
-            Event::Error { message } => Some(message.clone()),
-            _ => None,
-        });
-        texts.collect()
-    }
-}
-
-const LONG: Duration = Duration::from_secs(20);
+use crate::bench::{Bench, LONG};
 
 /// I1: the log's end behind records that were not handled says nothing about them.
 #[test]

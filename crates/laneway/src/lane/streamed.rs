@@ -1,0 +1,129 @@
+//! The task behind a streamed lane: it takes batches from the queue as long as the stream has room, and when
+//! the lane is to end it waits for the acks that are out, then fences the rest.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::task::EndGuard;
+use super::window::{Chunk, Window};
+use super::{Lane, LaneMessage, LaneShared, Order, Tell};
+use crate::fetcher::PartitionQueue;
+use crate::record::Batch;
+
+/// A batch on its way to the stream.
+pub(crate) type Handed = (Arc<Batch>, Arc<Chunk>);
+
+struct Streamed {
+    shared: Arc<LaneShared>,
+    window: Arc<Window>,
+    tell: Tell,
+}
+
+impl Lane {
+    /// Runs the lane to its end, with its records going to a stream. Gives the task, and what the stream reads.
+    pub(crate) fn stream(self) -> (impl Future<Output = ()> + Send, mpsc::Receiver<Handed>, Arc<Window>) {
+        // Made here and not in the future: a future that is never polled must say that it ended, too.
+        let guard = EndGuard::new(&self.shared, &self.tell);
+        let Self { shared, queue, start, tell, .. } = self;
+        let window = shared.stream_from(start);
+        // One batch waits while the one before it is read.
+        let (to_stream, from_lane) = mpsc::channel(1);
+        let lane = Streamed { shared, window: window.clone(), tell };
+        let task = async move {
+            // The last to go: it says that nothing of the lane counts any more.
+            let _ended = guard;
+            let _fence = FenceGuard(lane.window.clone());
+            lane.read(queue, to_stream).await;
+            lane.wait_for_acks().await;
+        };
+        (task, from_lane, window)
+    }
+}
+
+/// Fences the lane however its task ends, also when its runtime is shut down under it.
+struct FenceGuard(Arc<Window>);
+
+impl Drop for FenceGuard {
+    fn drop(&mut self) {
+        self.0.fence();
+    }
+}
+
+impl Streamed {
+    /// Reads until the lane is told to end.
+    async fn read(&self, mut queue: Box<dyn PartitionQueue>, to_stream: mpsc::Sender<Handed>) {
+        while self.shared.order() == Order::Run {
+            self.tell_of_dropped_records();
+            let room = tokio::select! {
+                biased;
+                () = self.shared.wake.notified() => continue,
+                () = self.window.changed.notified() => continue,
+                room = to_stream.reserve() => room,
+            };
+            let Ok(room) = room else {
+                (self.tell)(LaneMessage::LetGo(self.shared.id.clone()));
+                break;
+            };
+            let taken = queue.take(super::BATCH);
+            let nothing = taken.batch.is_none() && taken.end.is_none();
+            if let Some(batch) = taken.batch {
+                let chunk = self.window.push(&batch);
+                room.send((batch, chunk));
+            }
+            if let Some(end) = taken.end {
+                self.window.read_up_to(end);
+            }
+            if let Some(error) = taken.error {
+                (self.tell)(LaneMessage::QueueFailed(self.shared.id.clone(), error));
+                break;
+            }
+            if nothing {
+                tokio::select! {
+                    () = self.shared.wake.notified() => {}
+                    () = self.window.changed.notified() => {}
+                    () = to_stream.closed() => {}
+                    // Covers a wake-up that was lost (rust-rdkafka#840).
+                    () = tokio::time::sleep(super::FALLBACK_TICK) => {}
+                }
+            }
+        }
+        // The queue goes before the lane says that it has ended: there is one handle of a partition.
+        drop(queue);
+        self.ordered().await;
+        self.window.close();
+    }
+
+    /// Returns when the lane has been told to end.
+    async fn ordered(&self) {
+        while self.shared.order() == Order::Run {
+            tokio::time::timeout(super::FALLBACK_TICK, self.shared.wake.notified()).await.ok();
+        }
+    }
+
+    async fn wait_for_acks(&self) {
+        while self.window.out() > 0 && self.shared.order() != Order::Cancel {
+            tokio::select! {
+                () = self.window.changed.notified() => {}
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(CLOSING_TICK) => {}
+            }
+        }
+    }
+
+    fn tell_of_dropped_records(&self) {
+        if let Some(offset) = self.window.take_dropped() {
+            let what = &self.shared.id.partition;
+            let message = format!(
+                "{what} at offset {offset}: the record was dropped without an ack; nothing from there on is \
+                 committed, and it comes again when the partition is read anew"
+            );
+            (self.tell)(LaneMessage::HandlerFailed(message));
+        }
+    }
+}
+
+/// How long the end of a lane sleeps at most before it looks again.
+const CLOSING_TICK: Duration = Duration::from_millis(100);

@@ -1,0 +1,6 @@
+//! Lanes on the embedded Kafka: its group is real, and what is fetched is scripted, or real, as a test wants.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bench;
+mod handlers;
+mod streaming;
