@@ -366,22 +366,25 @@ mod tests {
     /// I1 and I2: acks from several threads race a fence. Exactly those that were told that they count do.
     #[test]
     fn acks_that_race_the_fence_count_exactly_where_they_were_told_so() {
-        for round in 0..200 {
+        for round in 0..3_000 {
             let window = window_at(0);
             let chunk = window.push(&batch(0..252));
             for index in 0..252 {
                 assert!(chunk.hand_out(index));
             }
+            let start = std::sync::Barrier::new(3);
             let counted = std::thread::scope(|scope| {
                 let ackers: Vec<_> = (0..2)
                     .map(|of| {
-                        let chunk = chunk.clone();
+                        let (chunk, start) = (chunk.clone(), &start);
                         scope.spawn(move || {
+                            start.wait();
                             (0..252).filter(|index| index % 2 == of && chunk.ack(*index)).collect::<Vec<_>>()
                         })
                     })
                     .collect();
-                for _ in 0..round {
+                start.wait();
+                for _ in 0..round % 500 {
                     std::hint::spin_loop();
                 }
                 window.fence();
@@ -389,7 +392,9 @@ mod tests {
             });
             let mut tracker = Tracker::new(Position::at(0));
             let tickets: Vec<_> = (0..252).map(|offset| tracker.deliver(offset, Some(3)).unwrap()).collect();
-            counted.iter().for_each(|index| drop(tracker.finish(tickets[*index])));
+            for index in &counted {
+                tracker.finish(tickets[*index]);
+            }
             assert_eq!(window.watermark().offset, tracker.watermark().offset);
             assert_eq!(window.finished(), counted.len() as u64);
         }
