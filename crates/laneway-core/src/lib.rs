@@ -5,6 +5,7 @@
 mod commit;
 mod member;
 mod port;
+mod schedule;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod start;
@@ -14,6 +15,7 @@ mod types;
 pub use commit::{CommitFailure, Standing, Verdict, verdict};
 pub use member::{CommitResult, Input, LaneStage, Member, Protocol, Settings, Then, Totals};
 pub use port::{Answer, Port, Report, Want};
+pub use schedule::{BatchLimits, Place, Schedule};
 pub use start::{Found, From, Log, Reset, first_start, start_again};
 pub use tracker::{Ticket, Tracker};
 pub use types::{Epoch, LaneId, Position, TopicPartition};

@@ -1,0 +1,714 @@
+//! Which record may run next: queues of records that must keep their order, made and dropped as needed.
+//!
+//! A record's *queue* is its partition's, its key's, or none at all. Of one queue nothing runs before what is
+//! ahead of it has finished; queues know nothing of each other. A record that failed keeps its place: it waits
+//! at the head of its queue until it is due.
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+/// Where a record that runs belongs: needed to say that it has finished, or must run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(Option<u32>);
+
+impl Place {
+    /// Of a record that has no queue.
+    pub const FREE: Self = Self(None);
+}
+
+/// How records are put together where they are handled several at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Records of a batch, at most.
+    pub records: usize,
+    /// Bytes of a batch, at most; a single record may have more.
+    pub bytes: usize,
+    /// How long the first record of a batch waits for others.
+    pub linger: Duration,
+    /// All records of a batch are of one queue.
+    pub one_key: bool,
+}
+
+/// Records that are to run, in an order that keeps each queue's.
+///
+/// Everything takes constant time, amortised, apart from waits, which take the logarithm of their number.
+/// Memory is that of the records in it, and of the queues that have any or run any.
+#[derive(Debug)]
+pub struct Schedule<T> {
+    keys: HashMap<Box<[u8]>, u32>,
+    queues: Vec<Queue<T>>,
+    free: Vec<u32>,
+    ready: VecDeque<Ready<T>>,
+    /// Queues with a whole batch, where batches are of one queue.
+    full: VecDeque<(u32, u64)>,
+    waits: BinaryHeap<Wait<T>>,
+    limits: BatchLimits,
+    last_token: u64,
+    /// What could run now.
+    runnable: usize,
+    runnable_bytes: usize,
+    /// What waits for the head of its queue, which runs or waits itself.
+    blocked: usize,
+    blocked_bytes: usize,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    key: Box<[u8]>,
+    pending: VecDeque<(T, usize)>,
+    bytes: usize,
+    /// Those that are to run again, before all others, when they are due.
+    again: VecDeque<(T, usize)>,
+    due: Duration,
+    is_waiting: bool,
+    /// How many of it run.
+    busy: u32,
+    /// It is in `ready` under this token.
+    ready: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Ready<T> {
+    what: What<T>,
+    since: Duration,
+}
+
+#[derive(Debug)]
+enum What<T> {
+    Lone(T, usize),
+    Queue(u32, u64),
+}
+
+#[derive(Debug)]
+struct Wait<T> {
+    due: Duration,
+    order: u64,
+    what: What<T>,
+}
+
+impl<T> Schedule<T> {
+    /// An empty schedule.
+    pub fn new(limits: BatchLimits) -> Self {
+        Self {
+            keys: HashMap::new(),
+            queues: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            full: VecDeque::new(),
+            waits: BinaryHeap::new(),
+            limits,
+            last_token: 0,
+            runnable: 0,
+            runnable_bytes: 0,
+            blocked: 0,
+            blocked_bytes: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Whether a record of this queue could run at once, with nothing ahead of it.
+    pub fn is_idle(&self, key: Option<&[u8]>) -> bool {
+        self.ready.is_empty() && key.is_none_or(|key| self.keys.is_empty() || !self.keys.contains_key(key))
+    }
+
+    /// Notes that a record of an idle queue is running.
+    pub fn occupy(&mut self, key: Option<&[u8]>) -> Place {
+        let Some(key) = key else { return Place::FREE };
+        let queue = self.queue(key);
+        self.queues[queue as usize].busy += 1;
+        Place(Some(queue))
+    }
+
+    /// Adds a record at the end of its queue; `None`: it has none, and may run at any time.
+    pub fn push(&mut self, key: Option<&[u8]>, item: T, bytes: usize, now: Duration) {
+        let Some(key) = key else {
+            self.runnable += 1;
+            self.runnable_bytes += bytes;
+            self.ready.push_back(Ready { what: What::Lone(item, bytes), since: now });
+            return;
+        };
+        let at = self.queue(key);
+        let queue = &mut self.queues[at as usize];
+        queue.pending.push_back((item, bytes));
+        queue.bytes += bytes;
+        if queue.busy > 0 || queue.is_waiting {
+            self.blocked += 1;
+            self.blocked_bytes += bytes;
+            return;
+        }
+        self.runnable += 1;
+        self.runnable_bytes += bytes;
+        match queue.ready {
+            None => self.make_ready(at, now),
+            Some(token) => {
+                if self.limits.one_key && self.is_full(at) {
+                    self.full.push_back((at, token));
+                }
+            }
+        }
+    }
+
+    /// The next record that may run.
+    pub fn take(&mut self) -> Option<(Place, T)> {
+        loop {
+            let next = self.ready.pop_front()?;
+            match next.what {
+                What::Lone(item, bytes) => {
+                    self.took(bytes);
+                    return Some((Place::FREE, item));
+                }
+                What::Queue(at, token) => {
+                    if let Some((item, bytes)) = self.open(at, token) {
+                        self.took(bytes);
+                        self.block_rest(at);
+                        return Some((Place(Some(at)), item));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next batch, if there is a whole one, or one that has lingered long enough.
+    pub fn take_batch(&mut self, now: Duration) -> Option<Vec<(Place, T)>> {
+        if self.limits.one_key {
+            while let Some((at, token)) = self.full.pop_front() {
+                if let Some(batch) = self.batch_of(at, token) {
+                    return Some(batch);
+                }
+            }
+            while let Some(first) = self.ready.front() {
+                if let What::Queue(at, token) = first.what
+                    && self.queues[at as usize].ready != Some(token)
+                {
+                    self.ready.pop_front();
+                    continue;
+                }
+                if now < first.since + self.limits.linger {
+                    return None;
+                }
+                match self.ready.pop_front()?.what {
+                    What::Queue(at, token) => return self.batch_of(at, token),
+                    What::Lone(item, bytes) => {
+                        self.took(bytes);
+                        return Some(vec![(Place::FREE, item)]);
+                    }
+                }
+            }
+            return None;
+        }
+        let is_whole = self.runnable >= self.limits.records || self.runnable_bytes >= self.limits.bytes;
+        if !is_whole && self.batch_due().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.mixed_batch()
+    }
+
+    fn mixed_batch(&mut self) -> Option<Vec<(Place, T)>> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.ready.pop_front() {
+            let since = next.since;
+            match next.what {
+                What::Lone(item, size) => {
+                    if !self.fits(batch.len(), bytes, size) {
+                        self.ready.push_front(Ready { what: What::Lone(item, size), since });
+                        break;
+                    }
+                    bytes += size;
+                    self.took(size);
+                    batch.push((Place::FREE, item));
+                }
+                What::Queue(at, token) => {
+                    let queue = &self.queues[at as usize];
+                    if queue.ready != Some(token) {
+                        continue;
+                    }
+                    let first = queue.pending.front().map_or(0, |(_, size)| *size);
+                    if !self.fits(batch.len(), bytes, first) {
+                        self.ready.push_front(Ready { what: What::Queue(at, token), since });
+                        break;
+                    }
+                    bytes = self.fill(at, &mut batch, bytes);
+                }
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn batch_of(&mut self, at: u32, token: u64) -> Option<Vec<(Place, T)>> {
+        if self.queues[at as usize].ready != Some(token) {
+            return None;
+        }
+        let mut batch = Vec::new();
+        self.fill(at, &mut batch, 0);
+        Some(batch)
+    }
+
+    /// Moves as many records of a ready queue to `batch` as it has room for. Answers its bytes.
+    fn fill(&mut self, at: u32, batch: &mut Vec<(Place, T)>, mut bytes: usize) -> usize {
+        self.queues[at as usize].ready = None;
+        while let Some((_, size)) = self.queues[at as usize].pending.front() {
+            let size = *size;
+            if !self.fits(batch.len(), bytes, size) {
+                break;
+            }
+            let queue = &mut self.queues[at as usize];
+            let Some((item, _)) = queue.pending.pop_front() else { break };
+            queue.bytes -= size;
+            queue.busy += 1;
+            bytes += size;
+            self.took(size);
+            batch.push((Place(Some(at)), item));
+        }
+        self.block_rest(at);
+        bytes
+    }
+
+    fn fits(&self, records: usize, bytes: usize, more: usize) -> bool {
+        records == 0 || (records < self.limits.records && bytes.saturating_add(more) <= self.limits.bytes)
+    }
+
+    /// When the batch that is being put together has lingered long enough.
+    pub fn batch_due(&self) -> Option<Duration> {
+        let is_current = |ready: &&Ready<T>| match ready.what {
+            What::Lone(..) => true,
+            What::Queue(at, token) => self.queues[at as usize].ready == Some(token),
+        };
+        self.ready.iter().find(is_current).map(|first| first.since + self.limits.linger)
+    }
+
+    /// A record that ran has finished: its queue goes on, or is dropped if there is nothing more in it.
+    pub fn done(&mut self, place: Place, now: Duration) {
+        let Place(Some(at)) = place else { return };
+        self.queues[at as usize].busy -= 1;
+        self.go_on(at, now);
+    }
+
+    /// A record that ran must run again, at `due`, before anything behind it in its queue. Of one batch they are
+    /// told in their order.
+    pub fn retry(&mut self, place: Place, item: T, bytes: usize, due: Duration) {
+        self.waiting += 1;
+        let Place(Some(at)) = place else {
+            self.wait(due, What::Lone(item, bytes));
+            return;
+        };
+        let queue = &mut self.queues[at as usize];
+        queue.again.push_back((item, bytes));
+        queue.due = queue.due.max(due);
+        queue.busy -= 1;
+        self.go_on(at, due);
+    }
+
+    /// When the next record that waits is due.
+    pub fn due(&self) -> Option<Duration> {
+        self.waits.peek().map(|wait| wait.due)
+    }
+
+    /// Lets run again what is due.
+    pub fn release(&mut self, now: Duration) {
+        while self.waits.peek().is_some_and(|wait| wait.due <= now) {
+            let Some(Wait { what, .. }) = self.waits.pop() else { return };
+            // It has lingered already.
+            let since = now.saturating_sub(self.limits.linger);
+            match what {
+                What::Lone(item, bytes) => {
+                    self.waiting -= 1;
+                    self.runnable += 1;
+                    self.runnable_bytes += bytes;
+                    self.ready.push_back(Ready { what: What::Lone(item, bytes), since });
+                }
+                What::Queue(at, _) => {
+                    let queue = &mut self.queues[at as usize];
+                    queue.is_waiting = false;
+                    let (records, bytes) = (queue.pending.len(), queue.bytes);
+                    self.waiting -= queue.again.len();
+                    while let Some((item, bytes)) = queue.again.pop_back() {
+                        queue.bytes += bytes;
+                        queue.pending.push_front((item, bytes));
+                    }
+                    self.blocked -= records;
+                    self.blocked_bytes -= bytes;
+                    self.runnable += queue.pending.len();
+                    self.runnable_bytes += queue.bytes;
+                    self.make_ready(at, since);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, due: Duration, what: What<T>) {
+        self.last_token += 1;
+        self.waits.push(Wait { due, order: self.last_token, what });
+    }
+
+    /// Records that could run now.
+    pub fn runnable(&self) -> usize {
+        self.runnable
+    }
+
+    /// Records that wait for one ahead of them in their queue, and their bytes.
+    pub fn blocked(&self) -> (usize, usize) {
+        (self.blocked, self.blocked_bytes)
+    }
+
+    /// Records that wait to run again.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Queues that there are now.
+    pub fn queues(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Visits every record that is held, and does not run.
+    pub fn for_each(&mut self, mut visit: impl FnMut(&mut T)) {
+        for ready in &mut self.ready {
+            if let What::Lone(item, _) = &mut ready.what {
+                visit(item);
+            }
+        }
+        for queue in &mut self.queues {
+            queue.again.iter_mut().chain(&mut queue.pending).for_each(|(item, _)| visit(item));
+        }
+        let mut waits = std::mem::take(&mut self.waits).into_vec();
+        for wait in &mut waits {
+            if let What::Lone(item, _) = &mut wait.what {
+                visit(item);
+            }
+        }
+        self.waits = waits.into();
+    }
+
+    fn queue(&mut self, key: &[u8]) -> u32 {
+        if let Some(at) = self.keys.get(key) {
+            return *at;
+        }
+        let key: Box<[u8]> = key.into();
+        let queue = Queue {
+            key: key.clone(),
+            pending: VecDeque::new(),
+            bytes: 0,
+            again: VecDeque::new(),
+            due: Duration::ZERO,
+            is_waiting: false,
+            busy: 0,
+            ready: None,
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.queues[at as usize] = queue;
+                at
+            }
+            None => {
+                self.queues.push(queue);
+                u32::try_from(self.queues.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.keys.insert(key, at);
+        at
+    }
+
+    /// Takes the first record of a queue that is ready under `token`.
+    fn open(&mut self, at: u32, token: u64) -> Option<(T, usize)> {
+        let queue = &mut self.queues[at as usize];
+        if queue.ready != Some(token) {
+            return None;
+        }
+        queue.ready = None;
+        let (item, bytes) = queue.pending.pop_front()?;
+        queue.bytes -= bytes;
+        queue.busy += 1;
+        Some((item, bytes))
+    }
+
+    /// What is left in a queue of which something runs is blocked.
+    fn block_rest(&mut self, at: u32) {
+        let queue = &self.queues[at as usize];
+        let (records, bytes) = (queue.pending.len(), queue.bytes);
+        self.runnable -= records;
+        self.runnable_bytes -= bytes;
+        self.blocked += records;
+        self.blocked_bytes += bytes;
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.runnable -= 1;
+        self.runnable_bytes -= bytes;
+    }
+
+    fn go_on(&mut self, at: u32, now: Duration) {
+        let queue = &mut self.queues[at as usize];
+        if queue.busy > 0 {
+            return;
+        }
+        if !queue.again.is_empty() {
+            queue.is_waiting = true;
+            let due = std::mem::take(&mut queue.due);
+            self.wait(due, What::Queue(at, 0));
+            return;
+        }
+        if queue.pending.is_empty() {
+            let key = std::mem::take(&mut queue.key);
+            queue.pending = VecDeque::new();
+            self.keys.remove(&key);
+            self.free.push(at);
+            if self.keys.is_empty() {
+                self.queues.clear();
+                self.free.clear();
+                // What is left of them there is stale.
+                self.ready.retain(|ready| matches!(ready.what, What::Lone(..)));
+                self.full.clear();
+            }
+            return;
+        }
+        let (records, bytes) = (queue.pending.len(), queue.bytes);
+        self.blocked -= records;
+        self.blocked_bytes -= bytes;
+        self.runnable += records;
+        self.runnable_bytes += bytes;
+        self.make_ready(at, now);
+    }
+
+    fn make_ready(&mut self, at: u32, now: Duration) {
+        self.last_token += 1;
+        let token = self.last_token;
+        self.queues[at as usize].ready = Some(token);
+        self.ready.push_back(Ready { what: What::Queue(at, token), since: now });
+        if self.limits.one_key && self.is_full(at) {
+            self.full.push_back((at, token));
+        }
+    }
+
+    fn is_full(&self, at: u32) -> bool {
+        let queue = &self.queues[at as usize];
+        queue.pending.len() >= self.limits.records || queue.bytes >= self.limits.bytes
+    }
+}
+
+impl<T> PartialEq for Wait<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl<T> Eq for Wait<T> {}
+
+impl<T> PartialOrd for Wait<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The greatest is the one that is due first; of those, the one that has waited longest.
+impl<T> Ord for Wait<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.order).cmp(&(self.due, self.order))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: BatchLimits =
+        BatchLimits { records: 1, bytes: usize::MAX, linger: Duration::ZERO, one_key: false };
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn of_one_key_one_runs_at_a_time_and_two_keys_do_not_wait_for_each_other() {
+        let mut schedule = Schedule::new(ONE);
+        for (key, item) in [("a", 1), ("a", 2), ("b", 3)] {
+            schedule.push(Some(key.as_bytes()), item, 1, at(0));
+        }
+        let (a, first) = schedule.take().unwrap();
+        let (b, second) = schedule.take().unwrap();
+        assert_eq!((first, second), (1, 3));
+        assert!(schedule.take().is_none());
+        assert_eq!((schedule.runnable(), schedule.blocked()), (0, (1, 1)));
+        schedule.done(b, at(1));
+        schedule.done(a, at(1));
+        let (a, third) = schedule.take().unwrap();
+        assert_eq!(third, 2);
+        schedule.done(a, at(2));
+        assert_eq!((schedule.queues(), schedule.queues.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_failed_record_keeps_its_place_and_delays_no_other_key() {
+        let mut schedule = Schedule::new(ONE);
+        schedule.push(Some(b"a"), 1, 1, at(0));
+        schedule.push(Some(b"a"), 2, 1, at(0));
+        let (place, item) = schedule.take().unwrap();
+        schedule.retry(place, item, 1, at(50));
+        assert!(schedule.take().is_none());
+        schedule.push(Some(b"b"), 3, 1, at(1));
+        assert_eq!(schedule.take().unwrap().1, 3);
+        schedule.release(at(49));
+        assert!(schedule.take().is_none());
+        schedule.release(at(50));
+        let (place, item) = schedule.take().unwrap();
+        assert_eq!(item, 1);
+        schedule.done(place, at(51));
+        assert_eq!(schedule.take().unwrap().1, 2);
+    }
+
+    #[test]
+    fn a_batch_waits_for_its_size_its_bytes_or_its_linger() {
+        let limits = BatchLimits { records: 3, bytes: 100, linger: at(10), one_key: false };
+        let mut schedule = Schedule::new(limits);
+        schedule.push(None, 1, 10, at(0));
+        schedule.push(Some(b"a"), 2, 10, at(5));
+        assert!(schedule.take_batch(at(9)).is_none());
+        assert_eq!(schedule.batch_due(), Some(at(10)));
+        assert_eq!(schedule.take_batch(at(10)).unwrap().len(), 2);
+        for item in 3..7 {
+            schedule.push(None, item, 10, at(11));
+        }
+        assert_eq!(schedule.take_batch(at(11)).unwrap().len(), 3);
+        schedule.push(None, 8, 95, at(12));
+        let sizes: Vec<usize> =
+            [12, 12].iter().filter_map(|now| Some(schedule.take_batch(at(*now))?.len())).collect();
+        assert_eq!(sizes, [1]);
+    }
+
+    #[test]
+    fn a_batch_of_one_key_has_only_that() {
+        let limits = BatchLimits { records: 2, bytes: 100, linger: at(10), one_key: true };
+        let mut schedule = Schedule::new(limits);
+        for (key, item) in [("a", 1), ("b", 2), ("b", 3), ("b", 4)] {
+            schedule.push(Some(key.as_bytes()), item, 1, at(0));
+        }
+        let batch = schedule.take_batch(at(0)).unwrap();
+        assert_eq!(batch.iter().map(|(_, item)| *item).collect::<Vec<_>>(), [2, 3]);
+        assert!(schedule.take_batch(at(9)).is_none());
+        assert_eq!(schedule.take_batch(at(10)).unwrap()[0].1, 1);
+        assert!(schedule.take_batch(at(10)).is_none());
+        for (place, _) in batch {
+            schedule.done(place, at(10));
+        }
+        assert_eq!(schedule.take_batch(at(20)).unwrap()[0].1, 4);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u8),
+        Take,
+        Done(usize),
+        Retry(usize, u8),
+        Pass(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..5u8).prop_map(Step::Push),
+            4 => Just(Step::Take),
+            3 => (0..16usize).prop_map(Step::Done),
+            2 => ((0..16usize), (0..20u8)).prop_map(|(pick, after)| Step::Retry(pick, after)),
+            2 => (0..20u8).prop_map(Step::Pass),
+        ]
+    }
+
+    /// I5: whatever happens, of one key the records run one unit at a time and finish in their order, none is
+    /// lost, and nothing is left behind.
+    #[test]
+    fn order_holds_per_key_and_nothing_is_lost_or_left_behind() {
+        proptest!(|(
+            steps in proptest::collection::vec(step(), 0..300),
+            records in 1..5usize, linger in 0..6u64, one_key: bool,
+        )| {
+            let limits = BatchLimits { records, bytes: usize::MAX, linger: at(linger), one_key };
+            let mut schedule = Schedule::new(limits);
+            let mut now = at(0);
+            let mut pushed: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+            let mut finished: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+            let mut running: Vec<Vec<(Place, (u8, u32))>> = Vec::new();
+            let mut number = 0;
+            let take = |schedule: &mut Schedule<(u8, u32)>, now| match records {
+                1 => schedule.take().map(|one| vec![one]),
+                _ => schedule.take_batch(now),
+            };
+            for step in steps {
+                match step {
+                    Step::Push(key) => {
+                        number += 1;
+                        pushed.entry(key).or_default().push(number);
+                        // Key 0 stands for records without one.
+                        let bytes = [key];
+                        let of = (key > 0).then_some(&bytes[..]);
+                        if records == 1 && schedule.is_idle(of) && number % 2 == 0 {
+                            running.push(vec![(schedule.occupy(of), (key, number))]);
+                        } else {
+                            schedule.push(of, (key, number), 1, now);
+                        }
+                    }
+                    Step::Take => {
+                        schedule.release(now);
+                        if let Some(unit) = take(&mut schedule, now) {
+                            let keys: BTreeSet<u8> = unit.iter().map(|(_, (key, _))| *key).collect();
+                            prop_assert!(!one_key || records == 1 || keys.len() == 1);
+                            prop_assert!(unit.len() <= records);
+                            let busy = |key: &u8| *key > 0 && running.iter().flatten().any(|(_, (of, _))| of == key);
+                            prop_assert!(!keys.iter().any(busy));
+                            running.push(unit);
+                        }
+                    }
+                    Step::Done(pick) if !running.is_empty() => {
+                        for (place, (key, number)) in running.remove(pick % running.len()) {
+                            finished.entry(key).or_default().push(number);
+                            schedule.done(place, now);
+                        }
+                    }
+                    Step::Retry(pick, after) if !running.is_empty() => {
+                        for (index, (place, (key, number))) in
+                            running.remove(pick % running.len()).into_iter().enumerate()
+                        {
+                            if key == 0 && index % 2 == 0 {
+                                finished.entry(key).or_default().push(number);
+                                schedule.done(place, now);
+                            } else {
+                                let due = now + at(u64::from(after) * (5 - index as u64));
+                                schedule.retry(place, (key, number), 1, due);
+                            }
+                        }
+                    }
+                    Step::Done(_) | Step::Retry(..) => {}
+                    Step::Pass(time) => now += at(u64::from(time)),
+                }
+            }
+            for unit in running {
+                for (place, (key, number)) in unit {
+                    finished.entry(key).or_default().push(number);
+                    schedule.done(place, now);
+                }
+            }
+            now += at(1_000);
+            schedule.release(now);
+            while let Some(unit) = take(&mut schedule, now) {
+                for (place, (key, number)) in unit {
+                    finished.entry(key).or_default().push(number);
+                    schedule.done(place, now);
+                }
+                now += at(1_000);
+            }
+            finished.entry(0).or_default().sort_unstable();
+            pushed.entry(0).or_default();
+            prop_assert_eq!(finished, pushed);
+            prop_assert_eq!(
+                (schedule.runnable(), schedule.runnable_bytes, schedule.blocked(), schedule.waiting()),
+                (0, 0, (0, 0), 0)
+            );
+            prop_assert_eq!((schedule.queues(), schedule.queues.len()), (0, 0));
+        });
+    }
+}
