@@ -10,14 +10,21 @@ use crate::types::Position;
 
 /// Tracks the records of one lane, for one epoch.
 ///
-/// Delivering and finishing take constant time, amortised; memory is one slot for each record between the
-/// watermark and the last one delivered.
+/// Delivering and finishing take constant time, amortised. Memory is one bit for each record between the
+/// watermark and the last one delivered, and a few words for each gap between offsets.
 #[derive(Debug)]
 pub struct Tracker {
-    slots: VecDeque<Slot>,
-    /// The ticket of the first slot.
+    /// A bit for each ticket from `base`: whether it is finished.
+    words: VecDeque<u64>,
+    /// The ticket of the first bit.
     base: u64,
-    in_flight: usize,
+    /// The first ticket that is not finished.
+    low: u64,
+    /// The next ticket.
+    next: u64,
+    /// Which offsets tickets stand for.
+    runs: VecDeque<Run>,
+    in_flight: u64,
     /// Behind the last record that was delivered, or the log's end where that was seen further on.
     position: i64,
     /// Leader epoch of the last record below the watermark.
@@ -28,19 +35,23 @@ pub struct Tracker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-#[derive(Debug)]
-struct Slot {
+/// Consecutive tickets of consecutive offsets, up to the next run.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    ticket: u64,
     offset: i64,
     leader_epoch: Option<i32>,
-    finished: bool,
 }
 
 impl Tracker {
     /// A tracker for a lane that starts at `start`.
     pub fn new(start: Position) -> Self {
         Self {
-            slots: VecDeque::new(),
+            words: VecDeque::new(),
             base: 0,
+            low: 0,
+            next: 0,
+            runs: VecDeque::new(),
             in_flight: 0,
             position: start.offset,
             leader_epoch: start.leader_epoch,
@@ -53,32 +64,84 @@ impl Tracker {
         if offset < self.position {
             return None;
         }
-        let ticket = Ticket(self.base + self.slots.len() as u64);
-        self.slots.push_back(Slot { offset, leader_epoch, finished: false });
+        let ticket = self.next;
+        let follows = self.runs.back().is_some_and(|run| {
+            run.leader_epoch == leader_epoch
+                && run.offset + ticket.wrapping_sub(run.ticket).cast_signed() == offset
+        });
+        if !follows {
+            if self.low == ticket {
+                // What the last run stood for is finished.
+                self.runs.clear();
+            }
+            self.runs.push_back(Run { ticket, offset, leader_epoch });
+        }
+        if ticket - self.base >= self.words.len() as u64 * BITS {
+            self.words.push_back(0);
+        }
+        self.next += 1;
         self.position = offset + 1;
         self.in_flight += 1;
-        Some(ticket)
+        Some(Ticket(ticket))
     }
 
     /// Notes that a delivered record is finished. True if that moved the watermark. Finishing a record
     /// twice changes nothing.
     pub fn finish(&mut self, ticket: Ticket) -> bool {
-        let Some(index) = ticket.0.checked_sub(self.base) else { return false };
-        let Some(slot) = usize::try_from(index).ok().and_then(|index| self.slots.get_mut(index)) else {
-            return false;
-        };
-        if slot.finished {
+        let Ticket(ticket) = ticket;
+        if ticket < self.low || ticket >= self.next {
             return false;
         }
-        slot.finished = true;
+        let at = ticket - self.base;
+        let Some(word) = self.words.get_mut(index(at / BITS)) else { return false };
+        let bit = 1 << (at % BITS);
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
         self.in_flight -= 1;
-        while self.slots.front().is_some_and(|front| front.finished) {
-            if let Some(front) = self.slots.pop_front() {
-                self.base += 1;
-                self.leader_epoch = front.leader_epoch.or(self.leader_epoch);
-            }
+        if ticket != self.low {
+            return false;
         }
-        index == 0
+        self.advance();
+        true
+    }
+
+    /// Finishes `count` records that were delivered one after the other, from `first` on.
+    pub fn finish_run(&mut self, first: Ticket, count: u64) {
+        for ticket in first.0..first.0 + count {
+            self.finish(Ticket(ticket));
+        }
+    }
+
+    /// Records finished so far.
+    pub fn finished(&self) -> u64 {
+        self.next - self.in_flight
+    }
+
+    /// Moves the watermark over all that is finished.
+    fn advance(&mut self) {
+        while self.low < self.next {
+            let at = self.low - self.base;
+            let Some(word) = self.words.front() else { return };
+            let finished = u64::from((word >> at).trailing_ones()).min(BITS - at);
+            self.low += finished;
+            if at + finished < BITS {
+                break;
+            }
+            self.words.pop_front();
+            self.base += BITS;
+        }
+        while let Some(run) = self.runs.front().copied() {
+            if run.ticket < self.low {
+                self.leader_epoch = run.leader_epoch.or(self.leader_epoch);
+            }
+            // The run of the first unfinished ticket stays, and the last one: it may go on.
+            if self.runs.get(1).is_none_or(|next| next.ticket > self.low) {
+                return;
+            }
+            self.runs.pop_front();
+        }
     }
 
     /// Notes that the log was read up to `end`, whether or not there were records up to there. Never
@@ -89,7 +152,8 @@ impl Tracker {
 
     /// What may be committed: everything delivered below it is finished.
     pub fn watermark(&self) -> Position {
-        let offset = self.slots.front().map_or(self.position, |first| first.offset);
+        let first = self.runs.front().filter(|_| self.low < self.next);
+        let offset = first.map_or(self.position, |run| run.offset + (self.low - run.ticket).cast_signed());
         Position { offset, leader_epoch: self.leader_epoch }
     }
 
@@ -99,15 +163,59 @@ impl Tracker {
     }
 
     /// Records delivered and not finished.
-    pub fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
     /// Records finished above the watermark.
-    pub fn finished_ahead(&self) -> usize {
-        self.slots.len() - self.in_flight
+    pub fn finished_ahead(&self) -> u64 {
+        self.next - self.low - self.in_flight
+    }
+
+    /// Calls `each` for every stretch of offsets between the watermark and the highest one that is finished, in
+    /// order: first and last offset, both included, and whether its records are finished. Offsets of which there
+    /// was no record belong to no stretch.
+    pub fn stretches(&self, mut each: impl FnMut(i64, i64, bool)) {
+        let end = self.highest_finished().map_or(self.low, |ticket| ticket + 1);
+        let mut ticket = self.low;
+        for (index, run) in self.runs.iter().enumerate() {
+            let run_end = self.runs.get(index + 1).map_or(self.next, |next| next.ticket).min(end);
+            while ticket < run_end {
+                let finished = self.is_finished(ticket);
+                let mut stop = ticket;
+                while stop < run_end && self.is_finished(stop) == finished {
+                    // To the next change within the word, or to the word's end.
+                    let at = stop - self.base;
+                    let word = self.words.get(self::index(at / BITS)).copied().unwrap_or(0) >> (at % BITS);
+                    let same = if finished { word.trailing_ones() } else { word.trailing_zeros() };
+                    stop += u64::from(same).clamp(1, BITS - at % BITS);
+                }
+                let stop = stop.min(run_end);
+                let offset = |ticket: u64| run.offset + (ticket - run.ticket).cast_signed();
+                each(offset(ticket), offset(stop) - 1, finished);
+                ticket = stop;
+            }
+        }
+    }
+
+    fn highest_finished(&self) -> Option<u64> {
+        let (index, word) = self.words.iter().enumerate().rev().find(|(_, word)| **word != 0)?;
+        let ticket = self.base + index as u64 * BITS + u64::from(word.ilog2());
+        (ticket >= self.low).then_some(ticket)
+    }
+
+    fn is_finished(&self, ticket: u64) -> bool {
+        let at = ticket - self.base;
+        self.words.get(index(at / BITS)).is_some_and(|word| word & (1 << (at % BITS)) != 0)
     }
 }
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+/// Tickets to a word.
+const BITS: u64 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +277,7 @@ mod tests {
     /// I1: the tracker agrees with a plain map of what was delivered, at every step.
     #[test]
     fn no_watermark_passes_a_record_that_is_not_finished() {
-        proptest!(|(steps in proptest::collection::vec(step(), 0..200), start in 0..1_000i64)| {
+        proptest!(|(steps in proptest::collection::vec(step(), 0..400), start in 0..1_000i64)| {
             let mut tracker = Tracker::new(Position::at(start));
             let mut model: BTreeMap<i64, bool> = BTreeMap::new();
             let mut tickets: Vec<(i64, Ticket)> = Vec::new();
@@ -197,7 +305,20 @@ mod tests {
                 let unfinished = model.iter().find(|(_, finished)| !**finished).map(|(offset, _)| *offset);
                 prop_assert_eq!(tracker.watermark().offset, unfinished.unwrap_or(position));
                 prop_assert_eq!(tracker.position(), position);
-                prop_assert_eq!(tracker.in_flight(), model.values().filter(|finished| !**finished).count());
+                let open = model.values().filter(|finished| !**finished).count();
+                prop_assert_eq!(tracker.in_flight(), open as u64);
+                let mark = tracker.watermark().offset;
+                let ahead = model.iter().filter(|(offset, finished)| **finished && **offset > mark);
+                let ahead: Vec<i64> = ahead.map(|(offset, _)| *offset).collect();
+                prop_assert_eq!(tracker.finished_ahead(), ahead.len() as u64);
+                let mut told = BTreeMap::new();
+                tracker.stretches(|first, last, finished| {
+                    told.extend((first..=last).map(|offset| (offset, finished)));
+                });
+                let top = ahead.last().copied().unwrap_or(mark - 1);
+                let known: BTreeMap<i64, bool> =
+                    model.range(mark..).filter(|(offset, _)| **offset <= top).map(|(o, f)| (*o, *f)).collect();
+                prop_assert_eq!(told, known);
             }
         });
     }
