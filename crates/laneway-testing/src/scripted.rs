@@ -56,7 +56,12 @@ impl ScriptedFetcher {
             offset,
             ..OwnedRecord::default()
         };
-        self.put(partition, Item::Batch(offsets.into_iter().map(record).collect(), end));
+        self.deliver_records(partition, offsets.into_iter().map(record).collect(), end);
+    }
+
+    /// Like [`ScriptedFetcher::deliver`], with records as they are given.
+    pub fn deliver_records(&self, partition: &TopicPartition, records: Vec<OwnedRecord>, end: Option<i64>) {
+        self.put(partition, Item::Batch(records, end));
     }
 
     /// The partition's queue fails, behind what was delivered.

@@ -1,5 +1,6 @@
 //! How a consumer is set up.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use crate::config::{OffsetReset, Protocol};
 use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::failures::GiveUp;
 use crate::fetcher::Fetcher;
+use crate::ordering::{KeyOf, Keyless, Ordering};
+use crate::record::Record;
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
@@ -29,6 +33,17 @@ pub struct Builder {
     pub(crate) backoff: (Duration, Duration),
     pub(crate) allow_long_drain: bool,
     pub(crate) fetcher: Option<Box<dyn Fetcher>>,
+    pub(crate) ordering: Ordering,
+    pub(crate) keyless: Keyless,
+    pub(crate) key_of: Option<KeyOf>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) lane_concurrency: Option<usize>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) retry_for: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) give_up: Option<GiveUp>,
+    pub(crate) dead_letters: Option<String>,
+    pub(crate) stall_after: Duration,
 }
 
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -65,6 +80,17 @@ impl Default for Builder {
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             allow_long_drain: false,
             fetcher: None,
+            ordering: Ordering::default(),
+            keyless: Keyless::default(),
+            key_of: None,
+            concurrency: None,
+            lane_concurrency: None,
+            attempts: None,
+            retry_for: None,
+            timeout: None,
+            give_up: None,
+            dead_letters: None,
+            stall_after: Duration::from_secs(60),
         }
     }
 }
@@ -167,6 +193,97 @@ impl Builder {
         self
     }
 
+    /// Which records are handled in their order. Default: [`Ordering::Partition`].
+    pub fn ordering(mut self, ordering: Ordering) -> Self {
+        self.ordering = ordering;
+        self
+    }
+
+    /// What tells a record's key, for [`Ordering::Key`], where that is not the record's own key. `None`: it has none.
+    /// It is called on the lane's task, perhaps more than once for a record, and must always tell the same. Where it
+    /// panics the lane is read again, with a growing wait, and an event says so.
+    ///
+    /// ```
+    /// # use std::borrow::Cow;
+    /// // Records of one customer in their order; the customer stands before the colon of the key.
+    /// let builder = laneway::Consumer::builder()
+    ///     .ordering(laneway::Ordering::Key)
+    ///     .key(|record| Some(Cow::Borrowed(record.key()?.split(|byte| *byte == b':').next()?)));
+    /// ```
+    pub fn key(
+        mut self,
+        key: impl for<'a> Fn(&'a Record) -> Option<Cow<'a, [u8]>> + Send + Sync + 'static,
+    ) -> Self {
+        self.key_of = Some(Arc::new(key));
+        self
+    }
+
+    /// What becomes of records without a key, with [`Ordering::Key`]. Default: [`Keyless::Unordered`].
+    pub fn keyless(mut self, keyless: Keyless) -> Self {
+        self.keyless = keyless;
+        self
+    }
+
+    /// Records in flight at once, in all lanes together (of a handler of batches: batches). A record that waits for
+    /// its next try is not in flight. Default: no limit with [`Ordering::Partition`], which has one in each lane, and
+    /// 256 otherwise. [`Handle::set_concurrency`](crate::Handle::set_concurrency) changes it.
+    pub fn concurrency(mut self, records: usize) -> Self {
+        self.concurrency = Some(records);
+        self
+    }
+
+    /// Records in flight at once in one lane. Default: no limit of its own.
+    pub fn lane_concurrency(mut self, records: usize) -> Self {
+        self.lane_concurrency = Some(records);
+        self
+    }
+
+    /// How often a record is tried, the first try included, before it is given up. Tries are counted where it is
+    /// handled: they start again after a move or a restart. Default: no limit.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// How long a record is tried, from its first failure on, before it is given up. Default: no limit.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.retry_for = Some(time);
+        self
+    }
+
+    /// How long one try may take. Then its future is dropped, and the try has failed. Default: no limit.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// What happens to a record that is given up. Default: [`GiveUp::DeadLetter`] if there is a topic for those, else
+    /// [`GiveUp::Stop`].
+    pub fn on_give_up(mut self, give_up: GiveUp) -> Self {
+        self.give_up = Some(give_up);
+        self
+    }
+
+    /// The topic that records go to which were given up. It must exist, and must not be one that is read.
+    ///
+    /// A dead letter has the record's key, payload and headers, and behind those `laneway.topic`,
+    /// `laneway.partition`, `laneway.offset`, `laneway.timestamp` (milliseconds since 1970, if the record has one),
+    /// `laneway.group`, `laneway.attempts`, `laneway.first-failure`, `laneway.last-failure` (milliseconds since 1970)
+    /// and `laneway.error` (at most 4,096 bytes), their values as text. It is written by an idempotent producer and
+    /// acknowledged by all replicas in sync before the record counts as finished; while it can't be written the
+    /// record waits, and an event says so.
+    pub fn dead_letters(mut self, topic: impl Into<String>) -> Self {
+        self.dead_letters = Some(topic.into());
+        self
+    }
+
+    /// After how long an event tells of a handler that is still at a record: with its partition, offset, key and age;
+    /// again each time that the age has doubled. Default: 60 s.
+    pub fn stall_after(mut self, time: Duration) -> Self {
+        self.stall_after = time;
+        self
+    }
+
     /// Calls `sink` for everything that happens. It is called on the client thread and must return soon.
     pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Arc::new(sink);
@@ -213,6 +330,24 @@ impl Builder {
         }
         if self.count == Some(0) {
             return refuse("a count of 0: at least 1 record is wanted".into());
+        }
+        for (what, given) in [("concurrency", self.concurrency), ("lane concurrency", self.lane_concurrency)]
+        {
+            if given == Some(0) {
+                return refuse(format!("a {what} of 0: at least 1 record in flight is wanted"));
+            }
+        }
+        if self.attempts == Some(0) {
+            return refuse("0 attempts: at least 1 is wanted, the first included".into());
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return refuse("a timeout of 0: more than that is wanted, such as 60 s".into());
+        }
+        if self.give_up == Some(GiveUp::DeadLetter) && self.dead_letters.is_none() {
+            return refuse("dead letters are wanted, and no topic for them is given".into());
+        }
+        if self.stall_after.is_zero() {
+            return refuse("a stall after 0 s: more than that is wanted, such as 60 s".into());
         }
         if self.commit_interval.is_zero() {
             return refuse("a commit interval of 0: more than that is wanted, such as 1 s".into());

@@ -8,13 +8,18 @@ use std::time::Duration;
 use laneway_core::{LaneId, Reset, Settings};
 use tokio::sync::{mpsc, watch};
 
+use crate::blocking::{Blocking, BlockingBatches};
 use crate::builder::Builder;
 use crate::client::{Board, Mailbox, Message, Patterns, Setup, Spawn, spawn as start_thread};
 use crate::config::{OffsetReset, Protocol};
 use crate::error::{Error, ErrorKind};
+use crate::failures::GiveUp;
 use crate::fetcher::NativeFetcher;
-use crate::handler::{Closing, Handler, MakeHandler, Outcome};
-use crate::lane::{Backoff, Lane, Quota};
+use crate::handler::{
+    BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
+};
+use crate::lane::{Failures, Lane, Limit, Quota, Work};
+use crate::ordering::Ordering;
 use crate::properties::{Clients, GRACE};
 use crate::record::Record;
 use crate::status::Status;
@@ -31,6 +36,7 @@ pub struct Consumer {
     received: Receiver<Message>,
     mailbox: Mailbox,
     board: Arc<Board>,
+    limit: Arc<Limit>,
     ended: watch::Sender<bool>,
 }
 
@@ -51,6 +57,7 @@ pub struct Consumer {
 pub struct Handle {
     mailbox: Mailbox,
     board: Arc<Board>,
+    limit: Arc<Limit>,
     ended: watch::Receiver<bool>,
 }
 
@@ -93,15 +100,23 @@ impl Consumer {
     pub(crate) fn new(builder: Builder) -> Result<Self, Error> {
         builder.check()?;
         let clients = Clients::new(&builder)?;
-        let patterns = Patterns::new(&builder.topics)?;
+        let patterns = Patterns::new(&builder.topics, builder.dead_letters.as_deref())?;
         let (mailbox, received) = Mailbox::new();
         let (ended, _) = watch::channel(false);
-        Ok(Self { builder, clients, patterns, received, mailbox, board: Arc::default(), ended })
+        let default = if builder.ordering == Ordering::Partition { usize::MAX } else { DEFAULT_CONCURRENCY };
+        let most = builder.concurrency.unwrap_or(default);
+        let limit = Arc::new(Limit::new(most, builder.lane_concurrency.unwrap_or(usize::MAX)));
+        Ok(Self { builder, clients, patterns, received, mailbox, board: Arc::default(), limit, ended })
     }
 
     /// A handle to stop the consumer and to look at it.
     pub fn handle(&self) -> Handle {
-        Handle { mailbox: self.mailbox.clone(), board: self.board.clone(), ended: self.ended.subscribe() }
+        Handle {
+            mailbox: self.mailbox.clone(),
+            board: self.board.clone(),
+            limit: self.limit.clone(),
+            ended: self.ended.subscribe(),
+        }
     }
 
     /// Reads and handles until the consumer is stopped, or ends by itself as set up, or can't go on.
@@ -116,6 +131,62 @@ impl Consumer {
     /// Dropping the future stops the consumer as [`Handle::stop`] does, without waiting for it.
     pub async fn run<H: Handler>(self, handler: H) -> Result<Summary, Error> {
         self.run_lanes(OneForAll(Arc::new(handler))).await
+    }
+
+    /// Like [`Consumer::run`], with a closure that is given batches.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn insert(_: &[laneway::Record]) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(consumer: laneway::Consumer) -> Result<(), laneway::Error> {
+    /// let batching = laneway::Batching::of(500).bytes(1 << 20).linger(Duration::from_millis(50));
+    /// consumer.run_batches(batching, |records| async move { insert(&records).await }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn run_batches<F, Fut, O>(self, batching: Batching, handle: F) -> Result<Summary, Error>
+    where
+        F: Fn(Vec<Record>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send,
+        O: IntoBatchOutcome,
+    {
+        self.run(Batches::new(batching, handle)).await
+    }
+
+    /// Like [`Consumer::run`], with a closure that blocks its thread: each call is made on the runtime's blocking pool
+    /// (some microseconds a call; batches are cheaper). See [`Blocking`] for calls that outlive the drain deadline.
+    ///
+    /// ```no_run
+    /// # fn write(_: &laneway::Record) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(consumer: laneway::Consumer) -> Result<(), laneway::Error> {
+    /// consumer.run_blocking(|record| write(&record)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn run_blocking<F, O>(self, call: F) -> Result<Summary, Error>
+    where
+        F: Fn(Record) -> O + Send + Sync + 'static,
+        O: IntoOutcome + 'static,
+    {
+        self.run_lanes(Blocking::new(call)).await
+    }
+
+    /// Like [`Consumer::run_batches`], with a closure that blocks its thread.
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn run_blocking_batches<F, O>(self, batching: Batching, call: F) -> Result<Summary, Error>
+    where
+        F: Fn(Vec<Record>) -> O + Send + Sync + 'static,
+        O: IntoBatchOutcome + 'static,
+    {
+        self.run_lanes(BlockingBatches::new(batching, call)).await
     }
 
     /// Like [`Consumer::run`], with a handler of its own for each lane.
@@ -160,7 +231,7 @@ impl Consumer {
     /// Starts the client thread.
     fn start(self, spawn: Spawn) -> Result<Running, Error> {
         let handle = self.handle();
-        let Self { builder, clients, patterns, received, mailbox, board, ended } = self;
+        let Self { builder, clients, patterns, received, mailbox, board, limit, ended } = self;
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
         let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
@@ -183,7 +254,28 @@ impl Consumer {
                 OffsetReset::Latest => Reset::Latest,
                 OffsetReset::Error => Reset::Refuse,
             },
-            backoff: Backoff { first: builder.backoff.0, longest: builder.backoff.1 },
+            work: Work {
+                ordering: builder.ordering,
+                keyless: builder.keyless,
+                key_of: builder.key_of,
+                read_ahead: READ_AHEAD.max(limit.most().min(MOST_READ_AHEAD) * 2),
+                blocked_bytes: BLOCKED_BYTES,
+                limit,
+                failures: Failures {
+                    attempts: builder.attempts,
+                    first: builder.backoff.0,
+                    longest: builder.backoff.1,
+                    retry_for: builder.retry_for,
+                    timeout: builder.timeout,
+                    give_up: builder.give_up.unwrap_or(match builder.dead_letters {
+                        Some(_) => GiveUp::DeadLetter,
+                        None => GiveUp::Stop,
+                    }),
+                },
+                letters: None,
+                stall_after: builder.stall_after,
+            },
+            dead_letters: builder.dead_letters,
             exit_at_end: builder.exit_at_end,
             quota: builder.count.map(|count| Arc::new(Quota::new(count))),
             stuck: builder.stuck,
@@ -263,6 +355,14 @@ impl<H: Handler> Handler for Shared<H> {
         self.0.handle(record)
     }
 
+    fn batching(&self) -> Batching {
+        self.0.batching()
+    }
+
+    fn handle_batch(&self, records: Vec<Record>) -> impl Future<Output = BatchOutcome> + Send {
+        self.0.handle_batch(records)
+    }
+
     fn close(&self, closing: Closing) -> impl Future<Output = ()> + Send {
         self.0.close(closing)
     }
@@ -283,6 +383,17 @@ impl Handle {
         self.ended.clone().wait_for(|ended| *ended).await.ok();
     }
 
+    /// Changes how many records may be in flight at once in all lanes ([`Builder::concurrency`]); 0 counts as 1. What is
+    /// in flight beyond it finishes.
+    pub fn set_concurrency(&self, records: usize) {
+        self.limit.set(records.max(1));
+    }
+
+    /// Likewise, in each lane ([`Builder::lane_concurrency`]).
+    pub fn set_lane_concurrency(&self, records: usize) {
+        self.limit.set_per_lane(records.max(1));
+    }
+
     /// A look at the consumer, at most 100 ms old where it is about rebalances and commits, and of now
     /// where it is about offsets.
     pub fn status(&self) -> Status {
@@ -301,3 +412,12 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle").finish_non_exhaustive()
     }
 }
+
+/// Records in flight at once where their order is not the partition's.
+const DEFAULT_CONCURRENCY: usize = 256;
+/// Records that a lane reads ahead, at least, of those that could run.
+const READ_AHEAD: usize = 512;
+/// The concurrency beyond which it does not read ahead more.
+const MOST_READ_AHEAD: usize = 16_384;
+/// Bytes of records in a lane that wait for one ahead of them.
+const BLOCKED_BYTES: usize = 32 << 20;

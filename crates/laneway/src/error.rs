@@ -29,6 +29,8 @@ pub enum ErrorKind {
     ///
     /// [`OffsetReset::Error`]: crate::OffsetReset::Error
     NoOffset,
+    /// A record was given up, and the consumer was to stop for it ([`GiveUp::Stop`](crate::GiveUp::Stop)).
+    GaveUp,
     /// The client ended in a way that is beyond mending.
     Fatal,
 }

@@ -25,16 +25,20 @@
 //! What is guaranteed, and what it costs, is in the [`manual`].
 #![deny(unsafe_code)]
 
+mod blocking;
 mod builder;
 mod client;
 mod config;
 mod consumer;
+mod dead_letters;
 mod error;
 mod event;
+mod failures;
 pub mod fetcher;
 mod handler;
 mod lane;
 pub mod manual;
+mod ordering;
 mod properties;
 mod record;
 mod status;
@@ -42,13 +46,18 @@ mod streaming;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use blocking::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane};
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, Handle, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, StartedFrom};
-pub use handler::{Closing, Handler, IntoOutcome, MakeHandler, Outcome};
+pub use failures::GiveUp;
+pub use handler::{
+    BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
+};
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
+pub use ordering::{Keyless, Ordering};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 pub use status::{LaneState, LaneStatus, Status};
 pub use streaming::{Ack, Delivery, Fenced, Lane, Lanes};

@@ -14,6 +14,8 @@ use crate::sys::Config;
 pub(crate) struct Clients {
     membership: Vec<(String, String)>,
     fetcher: Vec<(String, String)>,
+    /// What all clients have in common: security, sockets.
+    common: Vec<(String, String)>,
     /// How often topics are looked for.
     pub(crate) topic_interval: Duration,
     /// After how long without a heartbeat the group goes on without this member, where the client says.
@@ -28,6 +30,7 @@ impl Clients {
         let mut clients = Self {
             membership: Vec::new(),
             fetcher: Vec::new(),
+            common: Vec::new(),
             topic_interval: DEFAULT_TOPIC_INTERVAL,
             session: None,
             read_committed: true,
@@ -52,6 +55,20 @@ impl Clients {
         config(&self.fetcher)
     }
 
+    /// For the producer of dead letters: nothing twice, nothing lost.
+    pub(crate) fn producer_config(&self) -> Result<Config, Error> {
+        let mut properties = self.common.clone();
+        for (key, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("linger.ms", "1"),
+            ("message.max.bytes", "1000000000"),
+        ] {
+            properties.push((key.into(), value.into()));
+        }
+        config(&properties)
+    }
+
     fn set_defaults(&mut self, builder: &Builder) {
         if builder.protocol != Protocol::Consumer {
             // How soon a rebalance is heard of: with 3 s, the client's default, partitions are silent longer.
@@ -63,7 +80,7 @@ impl Clients {
         // Both hold per partition, as queues are split.
         self.fetcher.push(("queued.max.messages.kbytes".into(), "4096".into()));
         self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
-        for properties in [&mut self.membership, &mut self.fetcher] {
+        for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));
         }
     }
@@ -94,6 +111,7 @@ impl Clients {
             _ => {
                 self.membership.push(pair());
                 self.fetcher.push(pair());
+                self.common.push(pair());
             }
         }
         Ok(())
@@ -112,6 +130,7 @@ impl Clients {
                 properties.push((key.into(), value.into()));
             }
         }
+        self.common.push(("bootstrap.servers".into(), builder.brokers.clone()));
         for (key, value) in [("auto.offset.reset", "error"), ("enable.partition.eof", "true")] {
             self.fetcher.push((key.into(), value.into()));
         }

@@ -170,6 +170,19 @@ impl Record {
         }
     }
 
+    /// Bytes of key and payload.
+    pub(crate) fn size(&self) -> usize {
+        self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
+    }
+
+    /// The same record, copied out of what it was fetched with, so that it no longer keeps that in memory.
+    pub(crate) fn detached(&self) -> Self {
+        match &self.batch.0 {
+            Repr::Owned(records) if records.len() == 1 => self.clone(),
+            _ => Self::from_owned(self.to_owned_record()),
+        }
+    }
+
     fn at(&self) -> usize {
         self.index as usize
     }
@@ -210,6 +223,15 @@ impl Batch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The position behind the record at `index`, which there is.
+    pub(crate) fn position(&self, index: usize) -> Position {
+        let (offset, leader_epoch) = match &self.0 {
+            Repr::Native(batch) => (batch.offset(index), batch.leader_epoch(index)),
+            Repr::Owned(records) => (records[index].offset, records[index].leader_epoch),
+        };
+        Position { offset: offset + 1, leader_epoch }
     }
 
     /// The record at `index`, from 0, if there are as many.

@@ -40,7 +40,7 @@ pub struct LaneStatus {
     pub committed: Option<i64>,
     /// The offset below which everything is finished.
     pub watermark: Option<i64>,
-    /// The offset behind the last record that was handed to the handler.
+    /// The offset behind the last record that was read.
     pub position: Option<i64>,
     /// The log's end as the broker last said (the last stable offset with `read_committed`).
     pub end: Option<i64>,
@@ -48,6 +48,8 @@ pub struct LaneStatus {
     pub lag: Option<i64>,
     /// Records in the handler.
     pub in_flight: u64,
+    /// Records that failed and wait for their next try.
+    pub waiting: u64,
     /// Records finished by this lane.
     pub finished: u64,
 }

@@ -18,6 +18,8 @@ use crate::sys::{Client, KafkaError, TopicInfo, codes};
 pub(crate) struct Patterns {
     names: Vec<String>,
     expressions: Vec<Regex>,
+    /// A topic that is not read and must exist.
+    letters: Option<String>,
 }
 
 /// The topics as they are.
@@ -27,6 +29,8 @@ pub(crate) struct TopicsSeen {
     pub(crate) partitions: BTreeMap<String, i32>,
     /// Names that do not exist, and expressions that match nothing.
     pub(crate) missing: Vec<String>,
+    /// Whether the topic for dead letters is not there.
+    pub(crate) letters_missing: bool,
     /// Why it could not be found out, or not in part.
     pub(crate) error: Option<KafkaError>,
 }
@@ -45,8 +49,9 @@ enum Command {
 }
 
 impl Patterns {
-    pub(crate) fn new(topics: &[String]) -> Result<Self, Error> {
-        let mut patterns = Self { names: Vec::new(), expressions: Vec::new() };
+    pub(crate) fn new(topics: &[String], letters: Option<&str>) -> Result<Self, Error> {
+        let letters = letters.map(str::to_owned);
+        let mut patterns = Self { names: Vec::new(), expressions: Vec::new(), letters };
         for topic in topics {
             if topic.starts_with('^') {
                 let expression = Regex::new(topic).map_err(|error| {
@@ -66,7 +71,21 @@ impl Patterns {
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
+        patterns.check_letters()?;
         Ok(patterns)
+    }
+
+    fn check_letters(&self) -> Result<(), Error> {
+        let Some(letters) = &self.letters else { return Ok(()) };
+        let is_read = self.names.contains(letters) || self.expressions.iter().any(|it| it.is_match(letters));
+        let message = if !is_topic_name(letters) {
+            format!("\"{letters}\" is not a topic's name, which the one for dead letters must be")
+        } else if is_read {
+            format!("dead letters can't go to \"{letters}\": it is one of the topics that are read")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Config, message))
     }
 
     fn look(&self, client: &Client) -> TopicsSeen {
@@ -74,6 +93,15 @@ impl Patterns {
         for name in &self.names {
             match client.metadata_of(name, TIMEOUT) {
                 Ok(info) => seen.note(info, true),
+                Err(error) => seen.error = Some(error),
+            }
+        }
+        if let Some(letters) = &self.letters {
+            match client.metadata_of(letters, TIMEOUT) {
+                Ok(info) => {
+                    let code = info.error.map(|error| error.code);
+                    seen.letters_missing = code == Some(codes::UNKNOWN_TOPIC_OR_PART);
+                }
                 Err(error) => seen.error = Some(error),
             }
         }
@@ -200,7 +228,7 @@ mod tests {
     use super::*;
 
     fn error_of(topic: &str) -> String {
-        Patterns::new(&[topic.to_owned()]).expect_err(topic).to_string()
+        Patterns::new(&[topic.to_owned()], None).expect_err(topic).to_string()
     }
 
     #[test]
@@ -208,6 +236,11 @@ mod tests {
         assert!(error_of("^a(").contains("^a("));
         assert!(error_of("no spaces").contains("no spaces"));
         assert!(error_of("").contains("not a topic's name"));
-        Patterns::new(&["orders".into(), "^pay.*".into()]).unwrap();
+        let topics = ["orders".into(), "^pay.*".into()];
+        Patterns::new(&topics, Some("orders.dead")).unwrap();
+        for letters in ["orders", "payments", "no spaces"] {
+            let error = Patterns::new(&topics, Some(letters)).expect_err(letters).to_string();
+            assert!(error.contains(letters) && error.contains("dead letters"), "{error}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
 use crate::fetcher::{Fetcher, Wake};
-use crate::lane::{Backoff, Lane, LaneShared, Order, Quota, Tell};
+use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, NativeEvent, Queue};
 
@@ -56,7 +56,7 @@ pub(crate) struct Fixed {
     pub(super) protocol: Protocol,
     pub(super) group: String,
     pub(super) reset: Reset,
-    pub(super) backoff: Backoff,
+    pub(super) work: Arc<Work>,
     pub(super) quota: Option<Arc<Quota>>,
     pub(super) spawn: Spawn,
     pub(super) wake: Wake,
@@ -215,7 +215,7 @@ impl Port for World {
             shared,
             queue,
             start: at,
-            backoff: self.fixed.backoff,
+            work: self.fixed.work.clone(),
             quota: self.fixed.quota.clone(),
             tell: self.fixed.tell.clone(),
         });

@@ -1,16 +1,23 @@
 //! A lane: one task that owns a partition's queue, its bookkeeping and its handler, for one epoch.
 
+mod failures;
+mod limit;
 mod quota;
 mod shared;
+mod slots;
 mod streamed;
 mod task;
 mod window;
+mod work;
 
+pub(crate) use failures::{Failure, Failures};
+pub(crate) use limit::Limit;
 pub(crate) use quota::Quota;
 pub(crate) use shared::{LaneShared, Order};
 pub(crate) use streamed::Handed;
-pub(crate) use task::{Backoff, Lane, LaneMessage, Tell};
+pub(crate) use task::{Lane, LaneMessage, Tell};
 pub(crate) use window::{Chunk, Window};
+pub(crate) use work::Work;
 
 use std::time::Duration;
 

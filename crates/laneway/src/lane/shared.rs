@@ -1,10 +1,11 @@
-//! What a lane and the client thread know of each other without asking: atomics, one writer each.
+//! What a lane and the client thread know of each other without asking. The record's way takes no lock of these:
+//! progress is locked once for each batch that is read and each turn of the lane.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use laneway_core::{LaneId, Position};
+use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
 use super::window::Window;
@@ -13,21 +14,28 @@ use super::window::Window;
 #[derive(Debug)]
 pub(crate) struct LaneShared {
     pub(crate) id: LaneId,
-    /// Wakes the lane: there are records, or an order.
+    /// Wakes the lane: there are records, or an order, or a handler goes on.
     pub(crate) wake: Notify,
     order: AtomicU8,
     /// Until when a drain waits; set before the order is given.
     deadline: Mutex<Option<Instant>>,
-    watermark: AtomicI64,
-    watermark_epoch: AtomicI32,
-    position: AtomicI64,
-    /// A record is with the handler.
-    busy: AtomicBool,
-    finished: AtomicU64,
+    progress: Mutex<Progress>,
+    /// How many records of the current batch finished, one after the other, without ever waiting.
+    at_once: AtomicU64,
+    in_flight: AtomicU64,
+    waiting: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
     pub(crate) end: AtomicI64,
-    /// What a streamed lane handed out: in place of the atomics above.
+    /// What a streamed lane handed out, in place of `progress`.
     window: OnceLock<Arc<Window>>,
+}
+
+/// What a lane has done.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) tracker: Tracker,
+    /// The first record that `at_once` counts from.
+    first: Option<Ticket>,
 }
 
 /// What a lane is told to do. Only ever grows.
@@ -45,11 +53,10 @@ impl LaneShared {
             wake: Notify::new(),
             order: AtomicU8::new(Order::Run as u8),
             deadline: Mutex::new(None),
-            watermark: AtomicI64::new(start.offset),
-            watermark_epoch: AtomicI32::new(start.leader_epoch.unwrap_or(-1)),
-            position: AtomicI64::new(start.offset),
-            busy: AtomicBool::new(false),
-            finished: AtomicU64::new(0),
+            progress: Mutex::new(Progress { tracker: Tracker::new(start), first: None }),
+            at_once: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
             end: AtomicI64::new(-1),
             window: OnceLock::new(),
         }
@@ -75,15 +82,33 @@ impl LaneShared {
         self.deadline.lock().ok().and_then(|slot| *slot).unwrap_or_else(Instant::now)
     }
 
-    /// What may be committed. A leader epoch that is newer than its offset does no harm, an older one looks
-    /// like a truncation: so it is written before the offset, and read after it.
-    pub(crate) fn watermark(&self) -> Position {
-        if let Some(window) = self.window.get() {
-            return window.watermark();
+    /// What the lane has done, with all that finished at once counted in.
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(first) = progress.first {
+            // Acquire: what the handler did comes before what is committed of it.
+            progress.tracker.finish_run(first, self.at_once.load(Ordering::Acquire));
         }
-        let offset = self.watermark.load(Ordering::Acquire);
-        let epoch = self.watermark_epoch.load(Ordering::Relaxed);
-        Position { offset, leader_epoch: (epoch >= 0).then_some(epoch) }
+        progress
+    }
+
+    /// A batch begins at `first`: records that finish at once are counted from there on. Only the lane calls it.
+    pub(crate) fn begin_batch(&self, progress: &mut Progress, first: Option<Ticket>) {
+        progress.first = first;
+        self.at_once.store(0, Ordering::Relaxed);
+    }
+
+    /// The next record of the batch finished at once. Only the lane calls it.
+    pub(crate) fn finished_at_once(&self) {
+        self.at_once.store(self.at_once.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// What may be committed.
+    pub(crate) fn watermark(&self) -> Position {
+        match self.window.get() {
+            Some(window) => window.watermark(),
+            None => self.progress().tracker.watermark(),
+        }
     }
 
     /// Makes the lane a streamed one, whose acks come from elsewhere.
@@ -91,36 +116,35 @@ impl LaneShared {
         self.window.get_or_init(|| Window::new(self.id.partition.clone(), start)).clone()
     }
 
-    pub(crate) fn publish(&self, watermark: Position, position: i64) {
-        self.watermark_epoch.store(watermark.leader_epoch.unwrap_or(-1), Ordering::Relaxed);
-        self.watermark.store(watermark.offset, Ordering::Release);
-        self.position.store(position, Ordering::Relaxed);
-    }
-
     pub(crate) fn position(&self) -> i64 {
-        self.window.get().map_or_else(|| self.position.load(Ordering::Relaxed), |window| window.position())
+        match self.window.get() {
+            Some(window) => window.position(),
+            None => self.progress().tracker.position(),
+        }
     }
 
-    /// A record goes to the handler.
-    pub(crate) fn begin(&self, position: i64) {
-        self.position.store(position, Ordering::Relaxed);
-        self.set_busy(true);
+    pub(crate) fn set_in_flight(&self, records: u64) {
+        self.in_flight.store(records, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-
+    /// Records with the handler.
     pub(crate) fn in_flight(&self) -> u64 {
-        self.window.get().map_or_else(|| u64::from(self.busy.load(Ordering::Relaxed)), |window| window.out())
+        self.window.get().map_or_else(|| self.in_flight.load(Ordering::Relaxed), |window| window.out())
+    }
+
+    pub(crate) fn set_waiting(&self, records: u64) {
+        self.waiting.store(records, Ordering::Relaxed);
+    }
+
+    /// Records that wait for their next try.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     pub(crate) fn finished(&self) -> u64 {
-        self.window.get().map_or_else(|| self.finished.load(Ordering::Relaxed), |window| window.finished())
-    }
-
-    /// Only the lane itself counts.
-    pub(crate) fn count_finished(&self) {
-        self.finished.store(self.finished() + 1, Ordering::Relaxed);
+        match self.window.get() {
+            Some(window) => window.finished(),
+            None => self.progress().tracker.finished(),
+        }
     }
 }

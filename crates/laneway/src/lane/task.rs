@@ -1,5 +1,5 @@
-//! The lane's task: takes records in batches, has them handled one at a time in the order of their
-//! offsets, and ends when it is told to. Nothing on a record's way takes a lock.
+//! The lane's task: takes records in batches, has them handled in the order that was asked for, as many at once
+//! as there is room for, and ends when it is told to. Nothing on a record's way takes a lock.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use laneway_core::{LaneId, Position, Ticket, Tracker};
+use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
+use super::failures::{Failure, Tried};
+use super::slots::Slots;
+use super::work::Work;
 use super::{BATCH, FALLBACK_TICK, LaneShared, Order, Quota};
-use crate::fetcher::{FetchError, PartitionQueue};
-use crate::handler::{Closing, Handler, Outcome};
+use crate::failures::GiveUp;
+use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
+use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
 use crate::record::{Batch, Record};
 
 /// What a lane tells the client thread.
@@ -23,6 +27,8 @@ pub(crate) enum LaneMessage {
     QueueFailed(LaneId, FetchError),
     /// A record was not handled, and will be tried again.
     HandlerFailed(String),
+    /// A record was given up, and the consumer is to stop for it.
+    GaveUp(String),
     /// The lane has ended: nothing of it is running, its queue is gone.
     Ended { lane: LaneId, watermark: Position, unfinished: u64 },
     /// The stream of the lane was dropped while the lane is to go on.
@@ -31,19 +37,12 @@ pub(crate) enum LaneMessage {
     CountReached,
 }
 
-/// Waits between two tries of a record.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
-}
-
 /// What a lane is made of.
 pub(crate) struct Lane {
     pub(crate) shared: Arc<LaneShared>,
     pub(crate) queue: Box<dyn PartitionQueue>,
     pub(crate) start: Position,
-    pub(crate) backoff: Backoff,
+    pub(crate) work: Arc<Work>,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) tell: Tell,
 }
@@ -73,16 +72,6 @@ impl Drop for EndGuard {
     }
 }
 
-/// How the work on a record ended.
-enum Handled {
-    Finished,
-    /// It was not begun, was waiting for its next try, or was given up on purpose: it is not in flight, and
-    /// comes again. What lies behind it was not read either: the log's end there says nothing.
-    Waiting,
-    /// It was with the handler, and was cancelled.
-    Cancelled,
-}
-
 impl Lane {
     /// Runs the lane to its end. `make` makes its handler, on the lane's task.
     pub(crate) fn run<H: Handler>(
@@ -93,171 +82,656 @@ impl Lane {
         let guard = EndGuard::new(&self.shared, &self.tell);
         async move {
             let _ended = guard;
-            let Self { shared, queue, start, backoff, quota, tell } = self;
-            let id = shared.id.clone();
-            let mut running = Running { shared, tracker: Tracker::new(start), backoff, quota, tell };
-            match catch_unwind(AssertUnwindSafe(|| make(&id))) {
+            let Self { shared, queue, work, quota, tell, .. } = self;
+            match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
                 Ok(handler) => {
-                    running.read(queue, &handler).await;
-                    contained(handler.close(running.closing())).await.ok();
+                    let batching = handler.batching();
+                    let mut running = Running {
+                        slots: Slots::new(&shared),
+                        calls: Vec::new(),
+                        running: 0,
+                        in_flight: 0,
+                        room: 0,
+                        schedule: Schedule::new(batching.limits()),
+                        takes_batches: batching.limits().records > 1,
+                        parked: Vec::new(),
+                        done: Vec::new(),
+                        fresh: Vec::new(),
+                        started: Instant::now(),
+                        now: Duration::ZERO,
+                        next_look: LOOK,
+                        looked_at: None,
+                        last: None,
+                        has_ended: false,
+                        is_starved: false,
+                        shared: &shared,
+                        work: &work,
+                        quota: quota.as_deref(),
+                        tell: &tell,
+                        attempt: |unit| attempt(&handler, &work, unit),
+                    };
+                    running.read(queue).await;
+                    running.let_go();
+                    drop(running);
+                    contained(async { handler.close(closing(&shared)).await }).await.ok();
                 }
                 Err(panic) => {
-                    let error = format!("the handler of {id} could not be made: {}", panic_text(&*panic));
-                    (running.tell)(LaneMessage::HandlerFailed(error));
-                    running.ordered().await;
+                    let error =
+                        format!("the handler of {} could not be made: {}", shared.id, panic_text(&*panic));
+                    tell(LaneMessage::HandlerFailed(error));
+                    drop(queue);
+                    while shared.order() == Order::Run {
+                        tokio::time::timeout(FALLBACK_TICK, shared.wake.notified()).await.ok();
+                    }
                 }
             }
         }
     }
 }
 
-struct Running {
-    shared: Arc<LaneShared>,
-    tracker: Tracker,
-    backoff: Backoff,
-    quota: Option<Arc<Quota>>,
-    tell: Tell,
+fn closing(shared: &LaneShared) -> Closing {
+    let deadline = shared.deadline();
+    let lost = shared.order() == Order::Cancel && Instant::now() < deadline;
+    Closing { deadline, lost }
 }
 
-impl Running {
-    fn closing(&self) -> Closing {
-        let deadline = self.shared.deadline();
-        let lost = self.shared.order() == Order::Cancel && Instant::now() < deadline;
-        Closing { deadline, lost }
+/// A record on its way through the lane.
+struct Item {
+    record: Record,
+    ticket: Ticket,
+    /// It counts among those that are handed out, where their number is limited.
+    is_counted: bool,
+    tried: Option<Box<Tried>>,
+}
+
+/// What is worked on at once.
+enum Unit {
+    One(Item),
+    Many(Vec<Item>),
+    /// A record that was given up, on its way to the dead letters.
+    Letter(Item, Failure),
+}
+
+/// Where the records of a unit belong.
+enum Places {
+    One(Place),
+    Many(Vec<Place>),
+}
+
+/// A unit that did not finish at once.
+struct Call {
+    places: Places,
+    since: Duration,
+    /// Its first record.
+    record: Record,
+    /// How often it was told that it takes long.
+    told: u32,
+}
+
+/// How a unit began.
+enum Begun {
+    /// One record, and it has finished already: the tracker is to be told.
+    Finished,
+    /// It has ended already, in another way.
+    Over(Unit, BatchOutcome),
+    /// It waits in a slot.
+    Waits(u32),
+}
+
+impl Unit {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) | Self::Letter(..) => 1,
+            Self::Many(items) => items.len(),
+        }
     }
 
-    /// Reads until the lane is told to end.
-    async fn read<H: Handler>(&mut self, mut queue: Box<dyn PartitionQueue>, handler: &H) {
-        while self.shared.order() == Order::Run {
-            let taken = queue.take(BATCH);
-            let nothing = taken.batch.is_none() && taken.end.is_none();
-            if let Some(batch) = taken.batch {
-                match self.work_through(&batch, handler).await {
-                    Handled::Finished => {}
-                    Handled::Waiting => break,
-                    Handled::Cancelled => return,
-                }
-            }
-            if let Some(end) = taken.end {
-                self.tracker.read_up_to(end);
-                self.publish();
-            }
-            if let Some(error) = taken.error {
-                (self.tell)(LaneMessage::QueueFailed(self.shared.id.clone(), error));
+    fn is_letter(&self) -> bool {
+        matches!(self, Self::Letter(..))
+    }
+
+    fn first(&self) -> Option<&Item> {
+        match self {
+            Self::One(item) | Self::Letter(item, _) => Some(item),
+            Self::Many(items) => items.first(),
+        }
+    }
+}
+
+/// A lane that runs.
+struct Running<'a, A, F> {
+    /// What is worked on.
+    slots: Slots<F>,
+    /// What waits in each slot.
+    calls: Vec<Option<Call>>,
+    /// Calls of the handler that go on.
+    running: usize,
+    /// Their records, and those on their way to the dead letters.
+    in_flight: usize,
+    /// Room for calls that was taken from the process's limit and is not used.
+    room: usize,
+    schedule: Schedule<Item>,
+    takes_batches: bool,
+    /// Records that may run, but not be handed out before another one is given back.
+    parked: Vec<(Place, Item)>,
+    /// Finished since the tracker was told.
+    done: Vec<Ticket>,
+    /// Tickets of the batch that is being read.
+    fresh: Vec<(usize, Ticket)>,
+    started: Instant,
+    now: Duration,
+    next_look: Duration,
+    /// The last record that was read when the lane last looked around, and the last one at all.
+    looked_at: Option<Ticket>,
+    last: Option<Ticket>,
+    /// It reads nothing more, and begins nothing.
+    has_ended: bool,
+    /// It could go on if there were room.
+    is_starved: bool,
+    shared: &'a Arc<LaneShared>,
+    work: &'a Work,
+    quota: Option<&'a Quota>,
+    tell: &'a Tell,
+    attempt: A,
+}
+
+impl<A, F> Running<'_, A, F>
+where
+    A: Fn(Unit) -> F,
+    F: Future<Output = (Unit, BatchOutcome)>,
+{
+    /// Reads and handles until the lane is told to end, and what is in flight has ended or is to be cancelled.
+    async fn read(&mut self, queue: Box<dyn PartitionQueue>) {
+        let mut queue = Some(queue);
+        loop {
+            let order = self.shared.order();
+            if order == Order::Cancel {
                 break;
             }
-            if nothing {
-                // The slow tick covers a wake-up that was lost (rust-rdkafka#840).
-                tokio::time::timeout(FALLBACK_TICK, self.shared.wake.notified()).await.ok();
+            self.now = self.started.elapsed();
+            let mut moved = self.poll_woken();
+            if order == Order::Run && !self.has_ended {
+                self.schedule.release(self.now);
+                moved |= self.start_what_may_run();
+                if let Some(open) = &mut queue {
+                    moved |= self.take(open.as_mut());
+                }
             } else {
+                // The queue goes before the lane says that it has ended: there is one handle of a partition.
+                queue = None;
+            }
+            self.settle();
+            if order == Order::Drain && self.in_flight == 0 {
+                break;
+            }
+            if moved {
                 tokio::task::yield_now().await;
+            } else {
+                self.wait().await;
             }
         }
-        // The queue goes before the lane says that it has ended: there is one handle of a partition.
         drop(queue);
-        self.ordered().await;
     }
 
-    async fn work_through<H: Handler>(&mut self, batch: &Arc<Batch>, handler: &H) -> Handled {
-        for index in 0..batch.len() {
-            if self.shared.order() != Order::Run {
-                return Handled::Waiting;
+    /// Polls what was woken.
+    fn poll_woken(&mut self) -> bool {
+        let woken = self.slots.take_woken();
+        let moved = !woken.is_empty();
+        for &at in &woken {
+            if self.shared.order() == Order::Cancel {
+                break;
             }
-            let Some(record) = batch.record(index) else { break };
-            if record.offset() < self.tracker.position() {
+            let Some((unit, outcome)) = self.slots.poll(at) else { continue };
+            self.has_returned(&unit);
+            if let Some(call) = self.calls.get_mut(at as usize).and_then(Option::take) {
+                self.over(unit, call.places, outcome);
+            }
+        }
+        self.slots.give_back(woken);
+        moved
+    }
+
+    /// Begins what is scheduled, as far as there is room.
+    fn start_what_may_run(&mut self) -> bool {
+        let mut moved = false;
+        while self.shared.order() == Order::Run && !self.has_ended {
+            if self.parked.is_empty() && self.schedule.runnable() == 0 || !self.has_room() {
+                break;
+            }
+            if self.takes_batches {
+                let Some(batch) = self.schedule.take_batch(self.now) else { break };
+                let (mut places, mut items) = (Vec::new(), Vec::new());
+                for (place, mut item) in batch {
+                    if self.count(&mut item) {
+                        places.push(place);
+                        items.push(item);
+                    } else {
+                        self.parked.push((place, item));
+                    }
+                }
+                if items.is_empty() {
+                    break;
+                }
+                self.start_scheduled(Unit::Many(items), Places::Many(places));
+            } else {
+                let Some((place, mut item)) = self.parked.pop().or_else(|| self.schedule.take()) else {
+                    break;
+                };
+                if !self.count(&mut item) {
+                    self.parked.push((place, item));
+                    break;
+                }
+                self.start_scheduled(Unit::One(item), Places::One(place));
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
+    fn take(&mut self, queue: &mut dyn PartitionQueue) -> bool {
+        let (_, blocked_bytes) = self.schedule.blocked();
+        if self.schedule.runnable() >= self.work.read_ahead
+            || blocked_bytes >= self.work.blocked_bytes
+            || !self.parked.is_empty()
+        {
+            return false;
+        }
+        let taken = queue.take(BATCH);
+        let moved = taken.batch.is_some() || taken.end.is_some();
+        let mut fresh = std::mem::take(&mut self.fresh);
+        {
+            let mut progress = self.shared.progress();
+            for ticket in self.done.drain(..) {
+                progress.tracker.finish(ticket);
+            }
+            if let Some(batch) = &taken.batch {
+                for index in 0..batch.len() {
+                    let position = batch.position(index);
+                    let ticket = progress.tracker.deliver(position.offset - 1, position.leader_epoch);
+                    fresh.extend(ticket.map(|ticket| (index, ticket)));
+                }
+            }
+            self.last = fresh.last().map(|(_, ticket)| *ticket).or(self.last);
+            self.shared.begin_batch(&mut progress, fresh.first().map(|(_, ticket)| *ticket));
+            if let Some(end) = taken.end {
+                progress.tracker.read_up_to(end);
+            }
+        }
+        if let Some(batch) = &taken.batch {
+            self.admit(batch, &fresh);
+        }
+        fresh.clear();
+        self.fresh = fresh;
+        if let Some(error) = taken.error {
+            (self.tell)(LaneMessage::QueueFailed(self.shared.id.clone(), error));
+            // What was read finishes; the lane is told to end, and is opened again.
+            self.has_ended = true;
+        }
+        moved
+    }
+
+    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {
+        // Records that finish one after the other, from the first on, are published as they do.
+        let mut in_a_row = true;
+        for &(index, ticket) in fresh {
+            if self.has_ended || self.shared.order() != Order::Run {
+                return;
+            }
+            let Some(record) = batch.record(index) else { return };
+            let mut item = Item { record, ticket, is_counted: false, tried: None };
+            let is_idle = !self.takes_batches
+                && match self.work.with_key(&item.record, |key| self.schedule.is_idle(key)) {
+                    Ok(is_idle) => is_idle,
+                    Err(panic) => return self.key_failed(&item.record, &panic),
+                };
+            if !is_idle || !self.has_room() || !self.count(&mut item) {
+                in_a_row = false;
+                let (key, bytes) = (item.record.clone(), item.record.size());
+                let now = self.now;
+                if let Err(panic) = self.work.with_key(&key, |key| self.schedule.push(key, item, bytes, now))
+                {
+                    return self.key_failed(&key, &panic);
+                }
                 continue;
             }
-            if let Some(quota) = self.quota.clone()
-                && !self.wait_for_place(&quota).await
-            {
-                return Handled::Waiting;
-            }
-            let Some(ticket) = self.tracker.deliver(record.offset(), record.leader_epoch()) else { continue };
-            self.shared.begin(self.tracker.position());
-            let handled = self.handle(record, handler).await;
-            // One that was cancelled still counts as in flight: it is what the lane leaves unfinished.
-            self.shared.set_busy(matches!(handled, Handled::Cancelled));
-            if !matches!(handled, Handled::Finished) {
-                if let Some(quota) = &self.quota {
-                    quota.give_back();
+            match self.start(Unit::One(item)) {
+                Begun::Finished if in_a_row => self.shared.finished_at_once(),
+                Begun::Finished => self.done.push(ticket),
+                Begun::Over(unit, outcome) => {
+                    in_a_row = false;
+                    if let Unit::One(item) = unit {
+                        let place = self.occupy(&item.record);
+                        self.complete(item, place, outcome.one());
+                    }
                 }
-                return handled;
+                Begun::Waits(at) => {
+                    in_a_row = false;
+                    let Some(record) = batch.record(index) else { return };
+                    let place = self.occupy(&record);
+                    self.remember(at, Places::One(place), record);
+                }
             }
-            self.finish(ticket);
         }
-        Handled::Finished
     }
 
-    fn finish(&mut self, ticket: Ticket) {
-        self.tracker.finish(ticket);
-        self.publish();
-        self.shared.count_finished();
-        if self.quota.as_ref().is_some_and(|quota| quota.finish()) {
+    /// Nothing can be said of a record's order: the lane is opened again, from its first unfinished record on.
+    fn key_failed(&mut self, record: &Record, panic: &str) {
+        let what = format!("{} at offset {}", self.shared.id.partition, record.offset());
+        let error =
+            FetchError::new(FetchErrorKind::Other, format!("{what}: the key function panicked: {panic}"));
+        (self.tell)(LaneMessage::QueueFailed(self.shared.id.clone(), error));
+        self.has_ended = true;
+    }
+
+    fn occupy(&mut self, record: &Record) -> Place {
+        // It has told a key of this record before.
+        self.work.with_key(record, |key| self.schedule.occupy(key)).unwrap_or(Place::FREE)
+    }
+
+    /// Room for one more record.
+    fn has_room(&mut self) -> bool {
+        let has_room_here = self.running < self.work.limit.per_lane();
+        if self.work.limit.is_over() {
+            self.work.limit.give_back(std::mem::take(&mut self.room));
+        }
+        if self.room == 0 && has_room_here {
+            self.room = self.work.limit.take(1);
+        }
+        // Also where this lane has its share: that may be changed while nothing else happens.
+        self.is_starved = self.room == 0 || !has_room_here;
+        self.room > 0 && has_room_here
+    }
+
+    /// Counts a record among those that are handed out, where their number is limited.
+    fn count(&mut self, item: &mut Item) -> bool {
+        if let (Some(quota), false) = (self.quota, item.is_counted) {
+            item.is_counted = quota.take();
+            return item.is_counted;
+        }
+        true
+    }
+
+    /// Begins to work on something. For the handler there must be room.
+    fn start(&mut self, unit: Unit) -> Begun {
+        if !unit.is_letter() {
+            self.room -= 1;
+            self.running += 1;
+        }
+        self.in_flight += unit.len();
+        self.shared.set_in_flight(self.in_flight as u64);
+        match self.slots.start((self.attempt)(unit)) {
+            Err(at) => Begun::Waits(at),
+            Ok((unit, outcome)) => {
+                self.has_returned(&unit);
+                match (&unit, &outcome) {
+                    (Unit::One(item), BatchOutcome::All(Outcome::Done)) => {
+                        self.count_finished(item);
+                        Begun::Finished
+                    }
+                    _ => Begun::Over(unit, outcome),
+                }
+            }
+        }
+    }
+
+    fn has_returned(&mut self, unit: &Unit) {
+        self.in_flight -= unit.len();
+        if !unit.is_letter() {
+            self.running -= 1;
+            self.room += 1;
+        }
+    }
+
+    /// Begins to work on what was scheduled.
+    fn start_scheduled(&mut self, unit: Unit, places: Places) {
+        let Some((ticket, record)) = unit.first().map(|item| (item.ticket, item.record.clone())) else {
+            return;
+        };
+        match self.start(unit) {
+            Begun::Waits(at) => self.remember(at, places, record),
+            Begun::Over(unit, outcome) => self.over(unit, places, outcome),
+            Begun::Finished => {
+                self.done.push(ticket);
+                if let Places::One(place) = places {
+                    self.schedule.done(place, self.now);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, at: u32, places: Places, record: Record) {
+        let at = at as usize;
+        if self.calls.len() <= at {
+            self.calls.resize_with(at + 1, || None);
+        }
+        self.calls[at] = Some(Call { places, since: self.now, record, told: 0 });
+    }
+
+    fn over(&mut self, unit: Unit, places: Places, outcome: BatchOutcome) {
+        match (unit, places) {
+            (Unit::One(item) | Unit::Letter(item, _), Places::One(place)) => {
+                self.complete(item, place, outcome.one());
+            }
+            (Unit::Many(items), Places::Many(places)) => {
+                let outcomes = outcome.each(items.len());
+                for ((item, place), outcome) in items.into_iter().zip(places).zip(outcomes) {
+                    self.complete(item, place, outcome);
+                }
+            }
+            // A unit and its places are made together.
+            _ => {}
+        }
+    }
+
+    fn count_finished(&self, item: &Item) {
+        if item.is_counted && self.quota.is_some_and(Quota::finish) {
             (self.tell)(LaneMessage::CountReached);
         }
     }
 
-    fn publish(&self) {
-        self.shared.publish(self.tracker.watermark(), self.tracker.position());
+    fn finish(&mut self, item: &Item, place: Place) {
+        self.done.push(item.ticket);
+        self.count_finished(item);
+        self.schedule.done(place, self.now);
     }
 
-    /// Handles one record, again and again until it is finished or the lane ends.
-    async fn handle<H: Handler>(&self, record: Record, handler: &H) -> Handled {
-        let mut wait = self.backoff.first;
-        loop {
-            let outcome = {
-                let mut handling = pin!(contained(handler.handle(record.clone())));
-                loop {
-                    tokio::select! {
-                        biased;
-                        outcome = &mut handling => break outcome,
-                        () = self.shared.wake.notified() => {
-                            if self.shared.order() == Order::Cancel {
-                                return Handled::Cancelled;
-                            }
-                        }
-                    }
+    fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.finish(&item, place),
+            Outcome::Retry { error, after } => self.failed(item, place, error, after),
+            Outcome::DeadLetter { reason } => self.give_up(item, place, reason, GiveUp::DeadLetter),
+            Outcome::Skip { reason } => self.give_up(item, place, reason, GiveUp::Skip),
+            Outcome::Stop { reason } => self.give_up(item, place, reason, GiveUp::Stop),
+            Outcome::Abandon => {
+                self.has_ended = true;
+                self.let_go_of(&item);
+            }
+        }
+    }
+
+    fn failed(&mut self, mut item: Item, place: Place, error: String, after: Option<Duration>) {
+        let failures = &self.work.failures;
+        let tried = item.tried.get_or_insert_with(|| Box::new(Tried::new()));
+        if tried.would_be_enough(failures) {
+            self.give_up(item, place, error, failures.give_up);
+            return;
+        }
+        tried.fail();
+        let wait = failures.wait(tried.times);
+        let wait = after.map_or(wait, |after| after.max(wait));
+        let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
+        (self.tell)(LaneMessage::HandlerFailed(message));
+        if self.shared.order() != Order::Run {
+            // There is no next try in a lane that ends.
+            self.let_go_of(&item);
+            return;
+        }
+        // What waits is copied out of what it was fetched with, which it would keep in memory.
+        item.record = item.record.detached();
+        let bytes = item.record.size();
+        self.schedule.retry(place, item, bytes, self.now + wait);
+    }
+
+    /// The last try of a record failed.
+    fn give_up(&mut self, mut item: Item, place: Place, reason: String, how: GiveUp) {
+        let what = self.name(&item);
+        let how = match how {
+            GiveUp::DeadLetter if self.work.letters.is_none() => self.work.failures.give_up,
+            how => how,
+        };
+        match how {
+            GiveUp::DeadLetter if self.work.letters.is_some() => {
+                let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
+                tried.fail();
+                (self.tell)(LaneMessage::HandlerFailed(format!(
+                    "{what}: {reason}; it becomes a dead letter"
+                )));
+                let failure = Failure { error: reason, tried };
+                self.start_scheduled(Unit::Letter(item, failure), Places::One(place));
+            }
+            GiveUp::Skip => {
+                (self.tell)(LaneMessage::HandlerFailed(format!("{what}: {reason}; it is skipped")));
+                self.finish(&item, place);
+            }
+            GiveUp::Stop | GiveUp::DeadLetter => {
+                (self.tell)(LaneMessage::GaveUp(format!("{what}: {reason}")));
+                self.has_ended = true;
+                self.let_go_of(&item);
+            }
+        }
+    }
+
+    /// A record will not be finished here.
+    fn let_go_of(&self, item: &Item) {
+        if let (Some(quota), true) = (self.quota, item.is_counted) {
+            quota.give_back();
+        }
+    }
+
+    fn name(&self, item: &Item) -> String {
+        format!("{} at offset {}", self.shared.id.partition, item.record.offset())
+    }
+
+    /// Publishes what was done in this turn.
+    fn settle(&mut self) {
+        if !self.done.is_empty() {
+            let mut progress = self.shared.progress();
+            for ticket in self.done.drain(..) {
+                progress.tracker.finish(ticket);
+            }
+        }
+        self.shared.set_in_flight(self.in_flight as u64);
+        self.shared.set_waiting(self.schedule.waiting() as u64);
+        // Others may need it.
+        self.work.limit.give_back(std::mem::take(&mut self.room));
+        if self.now >= self.next_look {
+            self.next_look = self.now + LOOK;
+            self.look_around();
+        }
+    }
+
+    /// Copies records that have waited for a while out of what they were fetched with, and tells of handlers that
+    /// take very long.
+    fn look_around(&mut self) {
+        if let Some(before) = self.looked_at {
+            self.schedule.for_each(|item| {
+                if item.ticket <= before {
+                    item.record = item.record.detached();
                 }
-            };
-            let (error, after) = match outcome {
-                Ok(Outcome::Done) => return Handled::Finished,
-                Ok(Outcome::Abandon) => return Handled::Waiting,
-                Ok(Outcome::Retry { error, after }) => (error, after),
-                Err(panic) => (format!("the handler panicked: {panic}"), None),
-            };
-            let pause = after.map_or(wait, |after| after.max(wait));
-            wait = (wait * 2).min(self.backoff.longest);
-            let (what, offset) = (&self.shared.id.partition, record.offset());
-            let message = format!("{what} at offset {offset}: {error}; trying again in {pause:?}");
-            (self.tell)(LaneMessage::HandlerFailed(message));
-            // A record that waits for its next try is not in flight: it is let go when the lane ends.
-            self.shared.set_busy(false);
-            if tokio::time::timeout(pause, self.ordered()).await.is_ok() {
-                return Handled::Waiting;
+            });
+        }
+        self.looked_at = self.last;
+        let (now, what, tell) = (self.now, &self.shared.id.partition, self.tell);
+        for call in self.calls.iter_mut().flatten() {
+            let age = now.saturating_sub(call.since);
+            // Again each time that it has taken twice as long.
+            if age >= self.work.stall_after * 2u32.saturating_pow(call.told) {
+                call.told += 1;
+                let (offset, key) = (call.record.offset(), shown_key(&call.record));
+                tell(LaneMessage::HandlerFailed(format!(
+                    "{what} at offset {offset} (key {key}): the handler has been at it for {} s",
+                    age.as_secs()
+                )));
             }
-            self.shared.set_busy(true);
         }
     }
 
-    /// Returns when the lane has been told to end.
-    async fn ordered(&self) {
-        while self.shared.order() == Order::Run {
-            tokio::time::timeout(FALLBACK_TICK, self.shared.wake.notified()).await.ok();
+    /// Waits until there is something to do.
+    async fn wait(&mut self) {
+        let mut until = self.now + FALLBACK_TICK;
+        if self.shared.order() == Order::Run && !self.has_ended {
+            let batch = if self.takes_batches && self.schedule.runnable() > 0 {
+                self.schedule.batch_due()
+            } else {
+                None
+            };
+            until = [self.schedule.due(), batch].into_iter().flatten().fold(until, Duration::min);
+        }
+        let given_back = self.quota.filter(|_| !self.parked.is_empty()).map(|quota| &quota.given_back);
+        let quota = async {
+            match given_back {
+                Some(given_back) => given_back.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The slow tick covers a wake-up that was lost (rust-rdkafka#840).
+        tokio::select! {
+            () = self.shared.wake.notified() => {}
+            () = self.work.limit.freed.notified(), if self.is_starved => {}
+            () = quota => {}
+            () = tokio::time::sleep_until((self.started + until).into()) => {}
         }
     }
 
-    async fn wait_for_place(&self, quota: &Quota) -> bool {
-        while !quota.take() {
-            tokio::select! {
-                () = quota.given_back.notified() => {}
-                () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep(FALLBACK_TICK) => {}
-            }
-            if self.shared.order() != Order::Run {
-                return false;
-            }
+    /// What is not finished when the lane ends is given back.
+    fn let_go(&mut self) {
+        self.settle();
+        if let Some(quota) = self.quota {
+            // What is cancelled was handed out, too.
+            let mut counted = self.in_flight;
+            self.schedule.for_each(|item| counted += usize::from(item.is_counted));
+            (0..counted).for_each(|_| quota.give_back());
         }
-        true
+        self.work.limit.give_back(self.running);
+    }
+}
+
+/// Has a unit handled.
+async fn attempt<H: Handler>(handler: &H, work: &Work, unit: Unit) -> (Unit, BatchOutcome) {
+    let timeout = work.failures.timeout;
+    let outcome = match &unit {
+        Unit::One(item) => {
+            let record = item.record.clone();
+            let handled = contained(async { handler.handle(record).await });
+            in_time(timeout, handled).await.map(BatchOutcome::All)
+        }
+        Unit::Many(items) => {
+            let records = items.iter().map(|item| item.record.clone()).collect();
+            in_time(timeout, contained(async { handler.handle_batch(records).await })).await
+        }
+        Unit::Letter(item, failure) => {
+            if let Some(letters) = &work.letters {
+                letters.send(&item.record, failure).await;
+            }
+            Ok(BatchOutcome::All(Outcome::Done))
+        }
+    };
+    let outcome = outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }));
+    (unit, outcome)
+}
+
+async fn in_time<T>(
+    timeout: Option<Duration>,
+    handled: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let handled = match timeout {
+        None => return handled.await.map_err(|panic| format!("the handler panicked: {panic}")),
+        Some(timeout) => tokio::time::timeout(timeout, handled).await,
+    };
+    match (handled, timeout) {
+        (Ok(handled), _) => handled.map_err(|panic| format!("the handler panicked: {panic}")),
+        (Err(_), timeout) => Err(format!("the handler did not end within {:?}", timeout.unwrap_or_default())),
     }
 }
 
@@ -275,7 +749,24 @@ async fn contained<T>(future: impl Future<Output = T>) -> Result<T, String> {
     .await
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
+
+/// A key as it is shown: cut, and with what is not printable escaped.
+fn shown_key(record: &Record) -> String {
+    match record.key() {
+        None => "none".into(),
+        Some(key) => {
+            let cut = &key[..key.len().min(SHOWN_KEY)];
+            let more = if key.len() > SHOWN_KEY { "..." } else { "" };
+            format!("\"{}\"{more}", cut.escape_ascii())
+        }
+    }
+}
+
+/// How often a lane looks around.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bytes of a key that are shown.
+const SHOWN_KEY: usize = 64;

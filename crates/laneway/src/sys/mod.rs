@@ -18,6 +18,7 @@ mod log;
 #[cfg(test)]
 mod mock;
 mod partition;
+mod producer;
 mod queue;
 mod raw;
 #[cfg(test)]
@@ -33,4 +34,5 @@ pub(crate) use headers::NativeHeaders;
 #[cfg(test)]
 pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};
 pub(crate) use partition::PartitionHandle;
+pub(crate) use producer::{Produced, Producer, topic_name};
 pub(crate) use queue::Queue;

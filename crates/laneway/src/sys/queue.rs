@@ -105,7 +105,7 @@ impl fmt::Debug for RawQueue {
 }
 
 /// Frees what a callback pointed to. To be called after that callback was replaced or switched off.
-fn free(wake: Option<NonNull<Wake>>) {
+pub(super) fn free(wake: Option<NonNull<Wake>>) {
     if let Some(wake) = wake {
         // SAFETY: the pointer came from `Box::into_raw` and is freed once, as it was taken out of its place.
         // librdkafka calls a callback with the queue's lock held (rdkafka_queue.h, `rd_kafka_q_io_event`),
@@ -119,7 +119,7 @@ fn free(wake: Option<NonNull<Wake>>) {
 ///
 /// # Safety
 /// `wake` points to a [`Wake`] that lives for the length of the call.
-unsafe extern "C" fn woken(_rk: *mut rd_kafka_t, wake: *mut c_void) {
+pub(super) unsafe extern "C" fn woken(_rk: *mut rd_kafka_t, wake: *mut c_void) {
     // SAFETY: by this function's contract.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     // A panic must not unwind into C.

@@ -161,7 +161,7 @@ fn a_handler_that_cannot_be_cancelled_is_left_behind_and_fenced() {
     });
     bench.fetcher.deliver(&bench.partition(0), 0..5, None);
     wait_until(LONG, "the handler blocks", || {
-        running.0.status().lanes.iter().any(|lane| lane.position == Some(3))
+        running.0.status().lanes.iter().any(|lane| (lane.in_flight, lane.watermark) == (1, Some(2)))
     });
     let began = Instant::now();
     let summary = bench.end(running);

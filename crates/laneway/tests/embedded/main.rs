@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod failures;
 mod handlers;
+mod ordering;
 mod streaming;

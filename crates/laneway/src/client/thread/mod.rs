@@ -22,10 +22,11 @@ use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
+use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
-use crate::lane::{Backoff, LaneMessage, Quota, Tell};
+use crate::lane::{LaneMessage, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
 
@@ -37,7 +38,9 @@ pub(crate) struct Setup {
     pub(crate) group: String,
     pub(crate) settings: Settings,
     pub(crate) reset: Reset,
-    pub(crate) backoff: Backoff,
+    /// How records are worked on; what is for dead letters comes to it here.
+    pub(crate) work: Work,
+    pub(crate) dead_letters: Option<String>,
     pub(crate) exit_at_end: bool,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) stuck: StuckHandlers,
@@ -107,13 +110,22 @@ impl ClientThread {
         let tell: Tell = Arc::new(move |message| to_lanes.post(Message::Lane(message)));
         let protocol = setup.settings.protocol;
         let longest_stop = setup.settings.drain + setup.settings.grace;
+        let mut work = setup.work;
+        if let Some(topic) = &setup.dead_letters {
+            let clients = setup.clients.clone();
+            let make = move || clients.producer_config().map_err(|error| error.to_string());
+            let letters = Letters::new(topic, &setup.group, make, mailbox.waker(), tell.clone());
+            work.letters = Some(Arc::new(letters.map_err(|error| {
+                Error::new(ErrorKind::Config, format!("could not make the producer of dead letters: {error}"))
+            })?));
+        }
         let fixed = Fixed {
             started: now,
             clients: setup.clients,
             protocol,
             group: setup.group,
             reset: setup.reset,
-            backoff: setup.backoff,
+            work: Arc::new(work),
             quota: setup.quota,
             spawn: setup.spawn,
             wake: mailbox.waker(),
@@ -217,6 +229,10 @@ impl ClientThread {
                 });
                 self.input(Input::LaneFailed { lane, out_of_range: false });
             }
+            Message::Lane(LaneMessage::GaveUp(message)) => {
+                let message = format!("a record was given up, and comes again: {message}");
+                self.world.trouble.get_or_insert((ErrorKind::GaveUp, message));
+            }
             Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
@@ -241,6 +257,9 @@ impl ClientThread {
                 FetcherEvent::Stray { partition, offset } => self.on_stray(partition, offset),
                 FetcherEvent::Error(error) => self.on_fetch_error(&error),
             }
+        }
+        if let Some(letters) = &self.world.fixed.work.letters {
+            letters.poll();
         }
         if self.world.membership.as_ref().is_some_and(|membership| membership.is_closed()) {
             self.input(Input::ClientClosed);
@@ -452,8 +471,8 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, .. } = self.world;
-        reaper.take((fetcher, membership, answers, asked));
+        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
+        reaper.take((fetcher, membership, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop);

@@ -27,6 +27,11 @@ impl ClientThread {
             return;
         }
         self.reached = true;
+        if seen.letters_missing && self.world.known.is_none() {
+            let letters = self.world.fixed.work.letters.as_ref().map_or("", |letters| letters.topic());
+            let message = format!("the topic for dead letters, \"{letters}\", does not exist");
+            self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
+        }
         let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
         for topic in seen.missing {
             if ends_by_itself && self.world.known.is_none() {

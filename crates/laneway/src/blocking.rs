@@ -1,0 +1,192 @@
+//! Handlers that block their thread: each call runs on a thread of the runtime's blocking pool.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use laneway_core::LaneId;
+use tokio::sync::Notify;
+
+use crate::handler::{
+    BatchOutcome, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
+};
+use crate::record::Record;
+
+/// A handler that blocks, from a closure `Fn(Record) -> impl IntoOutcome` or, for batches,
+/// `Fn(Vec<Record>) -> impl IntoBatchOutcome`. See [`Consumer::run_blocking`].
+///
+/// Code that blocks can't be cancelled. A call that outlives the drain deadline keeps its lane from ending; what is
+/// done then is the choice of [`Builder::stuck_handlers`]: it is left running, fenced and reported (the default), or
+/// the process is ended, which alone keeps another member from working on the same partition beside it.
+///
+/// [`Consumer::run_blocking`]: crate::Consumer::run_blocking
+/// [`Builder::stuck_handlers`]: crate::Builder::stuck_handlers
+pub struct Blocking<F> {
+    call: Arc<F>,
+}
+
+/// A handler of one lane that blocks.
+pub struct BlockingLane<F> {
+    call: Arc<F>,
+    calls: Arc<Calls>,
+}
+
+/// A handler of batches that blocks. See [`Consumer::run_blocking_batches`](crate::Consumer::run_blocking_batches).
+pub struct BlockingBatches<F> {
+    call: Arc<F>,
+    batching: Batching,
+}
+
+/// A handler of one lane's batches that blocks.
+pub struct BlockingBatchesLane<F> {
+    call: Arc<F>,
+    batching: Batching,
+    calls: Arc<Calls>,
+}
+
+/// Calls that have not returned.
+#[derive(Default)]
+struct Calls {
+    count: AtomicUsize,
+    returned: Notify,
+}
+
+struct Call(Arc<Calls>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.returned.notify_one();
+        }
+    }
+}
+
+impl Calls {
+    /// Makes a call on a thread that may block. `None`: the runtime is being shut down, and it was not made.
+    async fn make<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        let running = Call(self.clone());
+        let called = tokio::task::spawn_blocking(move || {
+            let answer = call();
+            drop(running);
+            answer
+        });
+        match called.await {
+            Ok(answer) => Some(answer),
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+
+    /// Returns when all calls have, those too whose record was cancelled.
+    async fn all_returned(&self) {
+        while self.count.load(Ordering::Acquire) > 0 {
+            self.returned.notified().await;
+        }
+    }
+}
+
+impl<F> Blocking<F> {
+    /// Has `call` called for each record.
+    pub fn new(call: F) -> Self {
+        Self { call: Arc::new(call) }
+    }
+}
+
+impl<F> BlockingBatches<F> {
+    /// Has `call` called with batches that are put together as `batching` says.
+    pub fn new(batching: Batching, call: F) -> Self {
+        Self { call: Arc::new(call), batching }
+    }
+}
+
+impl<F, O> MakeHandler for Blocking<F>
+where
+    F: Fn(Record) -> O + Send + Sync + 'static,
+    O: IntoOutcome + 'static,
+{
+    type Handler = BlockingLane<F>;
+
+    fn make(&self, _: &LaneId) -> BlockingLane<F> {
+        BlockingLane { call: self.call.clone(), calls: Arc::default() }
+    }
+}
+
+impl<F, O> MakeHandler for BlockingBatches<F>
+where
+    F: Fn(Vec<Record>) -> O + Send + Sync + 'static,
+    O: IntoBatchOutcome + 'static,
+{
+    type Handler = BlockingBatchesLane<F>;
+
+    fn make(&self, _: &LaneId) -> BlockingBatchesLane<F> {
+        BlockingBatchesLane { call: self.call.clone(), batching: self.batching, calls: Arc::default() }
+    }
+}
+
+impl<F, O> Handler for BlockingLane<F>
+where
+    F: Fn(Record) -> O + Send + Sync + 'static,
+    O: IntoOutcome + 'static,
+{
+    async fn handle(&self, record: Record) -> Outcome {
+        let call = self.call.clone();
+        self.calls.make(move || call(record).into_outcome()).await.unwrap_or(Outcome::Abandon)
+    }
+
+    async fn close(&self, _: Closing) {
+        self.calls.all_returned().await;
+    }
+}
+
+impl<F, O> Handler for BlockingBatchesLane<F>
+where
+    F: Fn(Vec<Record>) -> O + Send + Sync + 'static,
+    O: IntoBatchOutcome + 'static,
+{
+    async fn handle(&self, record: Record) -> Outcome {
+        self.handle_batch(vec![record]).await.one()
+    }
+
+    fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    async fn handle_batch(&self, records: Vec<Record>) -> BatchOutcome {
+        let call = self.call.clone();
+        let answer = self.calls.make(move || call(records).into_batch_outcome()).await;
+        answer.unwrap_or(BatchOutcome::All(Outcome::Abandon))
+    }
+
+    async fn close(&self, _: Closing) {
+        self.calls.all_returned().await;
+    }
+}
+
+impl<F> fmt::Debug for Blocking<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocking").finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for BlockingLane<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingLane").finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for BlockingBatches<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingBatches").field("batching", &self.batching).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for BlockingBatchesLane<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingBatchesLane").field("batching", &self.batching).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,212 @@
+//! Records that fail, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use laneway::{Consumer, ErrorKind, GiveUp, OffsetReset, Ordering, Outcome, OwnedRecord, Record, Timestamp};
+use laneway_testing::{unique, wait_until};
+
+use crate::bench::{Bench, LONG};
+
+fn quick(bench: &Bench) -> laneway::Builder {
+    let builder = bench.builder().fetcher(bench.fetcher.clone());
+    builder.backoff(Duration::from_millis(1), Duration::from_millis(2))
+}
+
+#[test]
+fn a_record_that_is_given_up_stops_the_consumer_with_all_before_it_committed() {
+    let bench = Bench::new(2);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let (_, run) = bench.run(quick(&bench).attempts(3), move |record: Record| {
+        let fails = record.offset() == 4 && record.partition() == 1;
+        if fails {
+            counted.fetch_add(1, Atomic::SeqCst);
+        }
+        std::future::ready(if fails { Err("broken pipe") } else { Ok(()) })
+    });
+    for number in 0..2 {
+        bench.fetcher.deliver(&bench.partition(number), 0..6, None);
+    }
+    let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::GaveUp);
+    let name = format!("{} at offset 4", bench.partition(1));
+    assert!(error.to_string().contains(&name) && error.to_string().contains("broken pipe"), "{error}");
+    assert_eq!(tries.load(Atomic::SeqCst), 3);
+    assert_eq!(bench.committed(1), 4);
+}
+
+#[test]
+fn a_record_that_is_skipped_counts_as_finished_and_is_told() {
+    let bench = Bench::new(1);
+    let running = bench.run(quick(&bench).attempts(2).on_give_up(GiveUp::Skip), |record: Record| {
+        std::future::ready(match record.offset() {
+            1 => Outcome::Retry { error: "broken".into(), after: None },
+            3 => Outcome::Skip { reason: "of no use".into() },
+            // Without a topic for dead letters: as is said for those that are given up.
+            4 => Outcome::DeadLetter { reason: "unreadable".into() },
+            _ => Outcome::Done,
+        })
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..6, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 6);
+    bench.end(running);
+    let errors = bench.errors().join("\n");
+    for said in
+        ["offset 1: broken; it is skipped", "offset 3: of no use; it is skipped", "offset 4: unreadable"]
+    {
+        assert!(errors.contains(said), "{errors}");
+    }
+}
+
+#[test]
+fn a_try_that_takes_too_long_has_failed() {
+    let bench = Bench::new(1);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let running = bench.run(quick(&bench).timeout(Duration::from_millis(50)), move |_: Record| {
+        let first = counted.fetch_add(1, Atomic::SeqCst) == 0;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..1, None);
+    wait_until(LONG, "it is committed", || bench.committed(0) == 1);
+    bench.end(running);
+    assert_eq!(tries.load(Atomic::SeqCst), 2);
+    assert!(bench.errors().iter().any(|error| error.contains("within 50ms")), "{:?}", bench.errors());
+}
+
+#[test]
+fn a_handler_that_takes_long_is_named_with_its_key() {
+    let bench = Bench::new(1);
+    let builder = bench.builder().fetcher(bench.fetcher.clone()).stall_after(Duration::from_millis(100));
+    let builder = builder.drain_deadline(Duration::from_millis(100));
+    let running = bench.run(builder, |_: Record| std::future::pending::<()>());
+    let record =
+        OwnedRecord { topic: bench.topic.clone(), key: Some(b"k\xff1".to_vec()), ..OwnedRecord::default() };
+    bench.fetcher.deliver_records(&bench.partition(0), vec![record], None);
+    let said = format!("{} at offset 0 (key \"k\\xff1\"): the handler has been at it", bench.partition(0));
+    wait_until(LONG, "it is named", || bench.errors().iter().any(|error| error.contains(&said)));
+    bench.end(running);
+}
+
+/// Reads all of a topic.
+fn read(bench: &Bench, topic: &str, count: usize) -> Vec<OwnedRecord> {
+    let records: Arc<Mutex<Vec<OwnedRecord>>> = Arc::default();
+    let kept = records.clone();
+    let consumer = Consumer::builder()
+        .brokers(bench.kafka.brokers())
+        .group(unique("reader"))
+        .topics([topic])
+        .offset_reset(OffsetReset::Earliest)
+        .count(count as u64)
+        .build()
+        .expect("a consumer");
+    bench
+        .runtime
+        .block_on(consumer.run(move |record: Record| {
+            kept.lock().unwrap().push(record.to_owned_record());
+            std::future::ready(())
+        }))
+        .expect("an end");
+    std::mem::take(&mut *records.lock().unwrap())
+}
+
+#[test]
+fn dead_letters_keep_the_record_and_say_where_it_came_from_and_why() {
+    let bench = Bench::new(1);
+    let letters = unique("dead");
+    bench.kafka.create_topic(&letters, 1).expect("a topic");
+    let builder = quick(&bench).ordering(Ordering::Key).attempts(2).dead_letters(&letters);
+    let running = bench.run(builder, |record: Record| {
+        std::future::ready(match record.offset() {
+            2 => Outcome::Retry { error: "broken".into(), after: None },
+            3 => Outcome::DeadLetter { reason: "unreadable".into() },
+            _ => Outcome::Done,
+        })
+    });
+    let record = |offset| OwnedRecord {
+        topic: bench.topic.clone(),
+        offset,
+        timestamp: Timestamp::Create(1_700_000_000_000),
+        key: Some(b"key".to_vec()),
+        payload: (offset == 2).then(Vec::new),
+        headers: vec![(b"a".to_vec(), Some(b"1".to_vec())), (b"a".to_vec(), None)],
+        ..OwnedRecord::default()
+    };
+    bench.fetcher.deliver_records(&bench.partition(0), (0..5).map(record).collect(), None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 5);
+    bench.end(running);
+    let dead = read(&bench, &letters, 2);
+    for (letter, offset, attempts, why) in [(&dead[0], 2, "2", "broken"), (&dead[1], 3, "1", "unreadable")] {
+        let original = record(offset);
+        assert_eq!((&letter.key, &letter.payload), (&original.key, &original.payload));
+        assert_eq!(letter.headers[..2], original.headers);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let added: BTreeMap<String, String> = letter.headers[2..]
+            .iter()
+            .map(|(name, value)| (text(name), text(value.as_deref().unwrap())))
+            .collect();
+        for (name, value) in [
+            ("topic", bench.topic.as_str()),
+            ("partition", "0"),
+            ("offset", &offset.to_string()),
+            ("timestamp", "1700000000000"),
+            ("group", &bench.group),
+            ("attempts", attempts),
+            ("error", why),
+        ] {
+            assert_eq!(added[&format!("laneway.{name}")], value);
+        }
+        assert!(added["laneway.first-failure"] <= added["laneway.last-failure"]);
+    }
+}
+
+/// I1: while the topic for dead letters can't be written its record is not finished.
+#[test]
+fn while_a_dead_letter_cannot_be_written_its_record_waits() {
+    let bench = Bench::new(1);
+    let letters = unique("dead");
+    bench.kafka.create_topic(&letters, 1).expect("a topic");
+    let builder = quick(&bench).ordering(Ordering::Key).dead_letters(&letters);
+    let running = bench.run(builder, |record: Record| {
+        let dead = Outcome::DeadLetter { reason: "unreadable".into() };
+        std::future::ready(if record.offset() == 1 { dead } else { Outcome::Done })
+    });
+    // What is not retried by the producer itself.
+    let topic_authorization_failed = 29;
+    bench.kafka.push_errors(laneway_testing::ApiKey::PRODUCE, &[topic_authorization_failed; 2]);
+    bench.fetcher.deliver(&bench.partition(0), 0..4, None);
+    wait_until(LONG, "it is said", || {
+        bench.errors().iter().any(|error| error.contains("could not be written") && error.contains(&letters))
+    });
+    wait_until(LONG, "what is before it is committed", || bench.committed(0) >= 1);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 4);
+    bench.end(running);
+    assert_eq!(read(&bench, &letters, 1).len(), 1);
+}
+
+#[test]
+fn a_topic_for_dead_letters_must_exist_and_must_not_be_read() {
+    let bench = Bench::new(1);
+    let missing = unique("missing");
+    let (_, run) = bench.run(quick(&bench).dead_letters(&missing), |_: Record| std::future::ready(()));
+    let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::MissingTopic);
+    assert!(error.to_string().contains(&missing), "{error}");
+    assert!(bench.fetcher.starts().is_empty(), "nothing was read");
+    let error = quick(&bench).dead_letters(&bench.topic).build().expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for refused in [
+        quick(&bench).attempts(0),
+        quick(&bench).concurrency(0),
+        quick(&bench).on_give_up(GiveUp::DeadLetter),
+    ] {
+        assert_eq!(refused.build().expect_err("an error").kind(), ErrorKind::Config);
+    }
+}

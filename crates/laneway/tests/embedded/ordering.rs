@@ -1,0 +1,343 @@
+//! Records beside each other: keys, batches, blocking handlers, and how many at once.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use laneway::{Batching, Keyless, Ordering, Outcome, OwnedRecord, Record, StuckHandlers};
+use laneway_testing::wait_until;
+use tokio::sync::Semaphore;
+
+use crate::bench::{Bench, LONG};
+
+/// Records with keys in turn; an empty one stands for none.
+fn keyed(bench: &Bench, keys: &[&str], count: i64) -> Vec<OwnedRecord> {
+    let key = |offset: i64| keys[usize::try_from(offset).unwrap() % keys.len()];
+    let record = |offset| OwnedRecord {
+        topic: bench.topic.clone(),
+        offset,
+        key: (!key(offset).is_empty()).then(|| key(offset).as_bytes().to_vec()),
+        ..OwnedRecord::default()
+    };
+    (0..count).map(record).collect()
+}
+
+fn key_of(record: &Record) -> String {
+    String::from_utf8_lossy(record.key().unwrap_or(b"none")).into_owned()
+}
+
+/// What was seen of the records: how many at once, in all and by key, and the order they ended in.
+#[derive(Default)]
+struct Seen {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    keys: Mutex<BTreeMap<String, (usize, usize, Vec<i64>)>>,
+}
+
+impl Seen {
+    fn begin(&self, record: &Record) {
+        self.most.fetch_max(self.now.fetch_add(1, Atomic::SeqCst) + 1, Atomic::SeqCst);
+        let mut keys = self.keys.lock().unwrap();
+        let (now, most, _) = keys.entry(key_of(record)).or_default();
+        *now += 1;
+        *most = (*most).max(*now);
+    }
+
+    fn end(&self, record: &Record) {
+        self.now.fetch_sub(1, Atomic::SeqCst);
+        let mut keys = self.keys.lock().unwrap();
+        let (now, _, ended) = keys.entry(key_of(record)).or_default();
+        *now -= 1;
+        ended.push(record.offset());
+    }
+}
+
+/// I5: of one key one record at a time, in order; different keys beside each other, to the limit.
+#[test]
+fn keys_run_beside_each_other_and_each_in_its_order() {
+    let bench = Bench::new(1);
+    let seen = Arc::new(Seen::default());
+    let noted = seen.clone();
+    let builder = bench.builder().ordering(Ordering::Key).concurrency(4).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, move |record: Record| {
+        let seen = noted.clone();
+        async move {
+            seen.begin(&record);
+            // Some finish at once, some wait, and for different times.
+            if record.offset() % 3 > 0 {
+                tokio::time::sleep(Duration::from_millis(record.offset().unsigned_abs() * 7 % 5)).await;
+            }
+            seen.end(&record);
+        }
+    });
+    bench.fetcher.deliver_records(
+        &bench.partition(0),
+        keyed(&bench, &["a", "b", "c", "d", "e", "f", "g"], 700),
+        None,
+    );
+    wait_until(LONG, "all is committed", || bench.committed(0) == 700);
+    bench.end(running);
+    assert_eq!(seen.most.load(Atomic::SeqCst), 4);
+    let keys = seen.keys.lock().unwrap();
+    assert_eq!(keys.len(), 7);
+    for (key, (_, most, ended)) in keys.iter() {
+        assert_eq!(*most, 1, "{key}");
+        assert!(ended.is_sorted() && ended.len() == 100, "{key}: {ended:?}");
+    }
+}
+
+#[test]
+fn records_without_a_key_run_in_no_order_or_as_one_key() {
+    for (keyless, most) in [(Keyless::Unordered, 5), (Keyless::OneKey, 1)] {
+        let bench = Bench::new(1);
+        let seen = Arc::new(Seen::default());
+        let noted = seen.clone();
+        let builder = bench.builder().ordering(Ordering::Key).keyless(keyless).fetcher(bench.fetcher.clone());
+        let running = bench.run(builder.lane_concurrency(5), move |record: Record| {
+            let seen = noted.clone();
+            async move {
+                seen.begin(&record);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                seen.end(&record);
+            }
+        });
+        bench.fetcher.deliver_records(&bench.partition(0), keyed(&bench, &[""], 50), None);
+        wait_until(LONG, "all is committed", || bench.committed(0) == 50);
+        bench.end(running);
+        assert_eq!(seen.keys.lock().unwrap()["none"].1, most, "{keyless:?}");
+    }
+}
+
+#[test]
+fn a_key_of_the_users_decides_the_order() {
+    let bench = Bench::new(1);
+    let seen = Arc::new(Seen::default());
+    let noted = seen.clone();
+    let builder = bench.builder().ordering(Ordering::Key).fetcher(bench.fetcher.clone());
+    let builder = builder.key(|record| Some(record.key()?.split(|byte| *byte == b':').next()?.into()));
+    let running = bench.run(builder, move |record: Record| {
+        let seen = noted.clone();
+        async move {
+            seen.begin(&record);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            seen.end(&record);
+        }
+    });
+    bench.fetcher.deliver_records(&bench.partition(0), keyed(&bench, &["a:1", "a:2"], 40), None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 40);
+    bench.end(running);
+    assert_eq!(seen.most.load(Atomic::SeqCst), 1);
+}
+
+#[test]
+fn a_key_function_that_panics_stops_its_lane_there_and_is_told() {
+    let bench = Bench::new(1);
+    let builder = bench.builder().ordering(Ordering::Key).fetcher(bench.fetcher.clone());
+    let running = bench.run(
+        builder.key(|record| if record.offset() == 3 { panic!("no such key") } else { None }),
+        |_: Record| std::future::ready(()),
+    );
+    bench.fetcher.deliver_records(&bench.partition(0), keyed(&bench, &["a"], 6), None);
+    wait_until(LONG, "it is told", || bench.errors().iter().any(|error| error.contains("no such key")));
+    wait_until(LONG, "the lane is opened again", || bench.fetcher.starts().len() > 1);
+    assert_eq!(bench.fetcher.starts()[1].1.offset, 3);
+    bench.end(running);
+    assert_eq!(bench.committed(0), 3);
+}
+
+/// I8: a key that fails keeps its place, and delays no other key.
+#[test]
+fn a_key_that_fails_is_tried_again_in_its_order_and_delays_no_other() {
+    let bench = Bench::new(1);
+    let ended: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let noted = ended.clone();
+    let builder = bench.builder().ordering(Ordering::Key).fetcher(bench.fetcher.clone());
+    let builder = builder.backoff(Duration::from_millis(1), Duration::from_millis(1));
+    let fail = Arc::new(AtomicUsize::new(usize::MAX));
+    let left = fail.clone();
+    let running = bench.run(builder, move |record: Record| {
+        let fails = record.offset() == 0 && left.fetch_sub(1, Atomic::SeqCst) > 0;
+        let ended = noted.clone();
+        async move {
+            if fails {
+                return Err("not yet");
+            }
+            ended.lock().unwrap().push(record.offset());
+            Ok(())
+        }
+    });
+    bench.fetcher.deliver_records(&bench.partition(0), keyed(&bench, &["a", "b"], 20), None);
+    wait_until(LONG, "the other key is through", || ended.lock().unwrap().len() == 10);
+    wait_until(LONG, "the failed record waits", || {
+        running.0.status().lanes.iter().any(|lane| lane.waiting == 1)
+    });
+    fail.store(0, Atomic::SeqCst);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 20);
+    bench.end(running);
+    let ended = ended.lock().unwrap();
+    assert!(ended[..10].iter().all(|offset| offset % 2 == 1), "{ended:?}");
+    assert_eq!(ended[10..], [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]);
+}
+
+#[test]
+fn how_many_run_at_once_can_be_changed_while_they_do() {
+    let bench = Bench::new(3);
+    let now = Arc::new(AtomicUsize::new(0));
+    let open = Arc::new(Semaphore::new(0));
+    let (counted, gate) = (now.clone(), open.clone());
+    let builder = bench.builder().ordering(Ordering::Unordered).concurrency(2).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, move |_: Record| {
+        let (now, gate) = (counted.clone(), gate.clone());
+        async move {
+            now.fetch_add(1, Atomic::SeqCst);
+            gate.acquire().await.unwrap().forget();
+            now.fetch_sub(1, Atomic::SeqCst);
+        }
+    });
+    for number in 0..3 {
+        bench.fetcher.deliver(&bench.partition(number), 0..30, None);
+    }
+    let is = |count: usize| now.load(Atomic::SeqCst) == count;
+    wait_until(LONG, "two run", || is(2));
+    running.0.set_concurrency(7);
+    wait_until(LONG, "seven run", || is(7));
+    running.0.set_concurrency(3);
+    open.add_permits(7);
+    wait_until(LONG, "three run", || is(3));
+    running.0.set_concurrency(100);
+    running.0.set_lane_concurrency(10);
+    wait_until(LONG, "ten run in each lane", || is(30));
+    open.add_permits(1_000);
+    wait_until(LONG, "all is committed", || (0..3).all(|number| bench.committed(number) == 30));
+    bench.end(running);
+}
+
+#[test]
+fn batches_are_of_the_size_that_was_asked_for_and_linger() {
+    let bench = Bench::new(1);
+    let sizes: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
+    let noted = sizes.clone();
+    let consumer = bench.builder().fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let handle = consumer.handle();
+    let batching = Batching::of(4).linger(Duration::from_millis(300));
+    let run = bench.runtime.spawn(consumer.run_batches(batching, move |records| {
+        noted.lock().unwrap().push(records.iter().map(Record::offset).collect());
+        std::future::ready(())
+    }));
+    let began = Instant::now();
+    bench.fetcher.deliver(&bench.partition(0), 0..10, Some(10));
+    wait_until(LONG, "all is committed", || bench.committed(0) == 10);
+    assert!(began.elapsed() >= Duration::from_millis(300), "the last batch lingered");
+    bench.end((handle, run));
+    assert_eq!(*sizes.lock().unwrap(), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+}
+
+/// I1: of a batch that failed in part, only what failed comes again, and nothing passes it.
+#[test]
+fn a_batch_may_fail_in_part() {
+    let bench = Bench::new(1);
+    let batches: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
+    let noted = batches.clone();
+    let builder = bench.builder().backoff(Duration::from_millis(300), Duration::from_millis(300));
+    let consumer = builder.fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_batches(Batching::of(5), move |records| {
+        let mut batches = noted.lock().unwrap();
+        let is_first = batches.is_empty();
+        batches.push(records.iter().map(Record::offset).collect());
+        let outcome = |record: &Record| match record.offset() {
+            1 | 3 if is_first => Outcome::Retry { error: "not yet".into(), after: None },
+            _ => Outcome::Done,
+        };
+        let outcomes: Vec<Outcome> = records.iter().map(outcome).collect();
+        std::future::ready(outcomes)
+    }));
+    bench.fetcher.deliver(&bench.partition(0), 0..7, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 7);
+    bench.end((handle, run));
+    let batches = batches.lock().unwrap();
+    assert_eq!(batches[0], [0, 1, 2, 3, 4]);
+    assert_eq!(batches[1..].concat(), [1, 3, 5, 6], "{batches:?}");
+}
+
+#[test]
+fn a_handler_may_block_and_does_so_beside_others() {
+    let bench = Bench::new(2);
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let consumer = bench.builder().fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let handle = consumer.handle();
+    let panicked = AtomicUsize::new(0);
+    let run = bench.runtime.spawn(consumer.run_blocking(move |record| {
+        if record.offset() == 1 && panicked.fetch_add(1, Atomic::SeqCst) == 0 {
+            panic!("once");
+        }
+        // Both lanes are in here at once, or neither gets on.
+        barrier.wait();
+        Ok::<(), String>(())
+    }));
+    for number in 0..2 {
+        bench.fetcher.deliver(&bench.partition(number), 0..3, None);
+    }
+    wait_until(LONG, "all is committed", || (0..2).all(|number| bench.committed(number) == 3));
+    bench.end((handle, run));
+    assert!(bench.errors().iter().any(|error| error.contains("panicked: once")), "{:?}", bench.errors());
+}
+
+/// I2: a call that blocks is not given up silently: its lane has not ended before it returned.
+#[test]
+fn a_call_that_blocks_for_too_long_is_left_behind_and_fenced() {
+    let bench = Bench::new(1);
+    let release = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let held = release.clone();
+    let builder = bench.builder().drain_deadline(Duration::from_millis(200)).fetcher(bench.fetcher.clone());
+    let consumer = builder.build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_blocking(move |record| {
+        if record.offset() == 1 {
+            let (released, change) = &*held;
+            drop(change.wait_while(released.lock().unwrap(), |released| !*released).unwrap());
+        }
+    }));
+    bench.fetcher.deliver(&bench.partition(0), 0..5, None);
+    wait_until(LONG, "the call blocks", || {
+        handle.status().lanes.iter().any(|lane| (lane.in_flight, lane.watermark) == (1, Some(1)))
+    });
+    let began = Instant::now();
+    let summary = bench.end((handle, run));
+    assert!(began.elapsed() < Duration::from_millis(5_400), "{:?}", began.elapsed());
+    assert_eq!((summary.detached, summary.unfinished), (1, 1));
+    *release.0.lock().unwrap() = true;
+    release.1.notify_all();
+    assert_eq!(bench.committed(0), 1);
+}
+
+#[test]
+fn a_call_that_blocks_for_too_long_ends_the_process_where_that_was_chosen() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "ordering::process_with_a_stuck_handler", "--ignored", "--nocapture"]);
+    let output = child.env(STUCK, "1").output().expect("a process");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("blocks its thread") && said.contains("ending the process"), "{said}");
+}
+
+#[test]
+#[ignore = "a process of another test"]
+fn process_with_a_stuck_handler() {
+    if std::env::var_os(STUCK).is_none() {
+        return;
+    }
+    let bench = Bench::new(1);
+    let builder = bench.builder().drain_deadline(Duration::from_millis(100)).fetcher(bench.fetcher.clone());
+    let builder = builder.stuck_handlers(StuckHandlers::ExitProcess).on_event(|event| println!("{event:?}"));
+    let consumer = builder.build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_blocking(|_| std::thread::sleep(Duration::from_secs(600))));
+    bench.fetcher.deliver(&bench.partition(0), 0..5, None);
+    wait_until(LONG, "the call blocks", || handle.status().lanes.iter().any(|lane| lane.in_flight == 1));
+    bench.end((handle, run));
+}
+
+const STUCK: &str = "LANEWAY_TEST_STUCK";
