@@ -8,7 +8,7 @@ use std::time::Duration;
 use laneway_core::{LaneId, Reset, Settings};
 use tokio::sync::{mpsc, watch};
 
-use crate::blocking::{Blocking, BlockingBatches};
+use crate::apart::{Blocking, BlockingBatches, Spawned};
 use crate::builder::Builder;
 use crate::client::{Board, Mailbox, Message, Patterns, Setup, Spawn, spawn as start_thread};
 use crate::config::{OffsetReset, Protocol};
@@ -154,6 +154,20 @@ impl Consumer {
         O: IntoBatchOutcome,
     {
         self.run(Batches::new(batching, handle)).await
+    }
+
+    /// Like [`Consumer::run`], with each call in a task of its own: for handlers that compute for long between their
+    /// await points, so that those of one lane run on all cores (with an ordering that lets several run at once).
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn run_spawned<F, Fut, O>(self, call: F) -> Result<Summary, Error>
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: IntoOutcome + 'static,
+    {
+        self.run_lanes(Spawned::new(call)).await
     }
 
     /// Like [`Consumer::run`], with a closure that blocks its thread: each call is made on the runtime's blocking pool

@@ -25,7 +25,7 @@
 //! What is guaranteed, and what it costs, is in the [`manual`].
 #![deny(unsafe_code)]
 
-mod blocking;
+mod apart;
 mod builder;
 mod client;
 mod config;
@@ -46,7 +46,7 @@ mod streaming;
 #[allow(unsafe_code)]
 mod sys;
 
-pub use blocking::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane};
+pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, Handle, StopReason, Summary};

@@ -285,6 +285,23 @@ fn a_handler_may_block_and_does_so_beside_others() {
     assert!(bench.errors().iter().any(|error| error.contains("panicked: once")), "{:?}", bench.errors());
 }
 
+#[test]
+fn spawned_calls_of_one_lane_compute_beside_each_other() {
+    let bench = Bench::new(1);
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let builder = bench.builder().ordering(Ordering::Unordered).fetcher(bench.fetcher.clone());
+    let consumer = builder.build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_spawned(move |_: Record| {
+        let barrier = barrier.clone();
+        // Both threads of the runtime are in here at once, or neither gets on.
+        async move { drop(barrier.wait()) }
+    }));
+    bench.fetcher.deliver(&bench.partition(0), 0..10, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 10);
+    bench.end((handle, run));
+}
+
 /// I2: a call that blocks is not given up silently: its lane has not ended before it returned.
 #[test]
 fn a_call_that_blocks_for_too_long_is_left_behind_and_fenced() {

@@ -1,4 +1,4 @@
-//! Handlers that block their thread: each call runs on a thread of the runtime's blocking pool.
+//! Handlers that run apart from their lane's task: on the runtime's blocking pool, or as tasks of their own.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use laneway_core::LaneId;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::handler::{
     BatchOutcome, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
@@ -45,6 +46,20 @@ pub struct BlockingBatchesLane<F> {
     calls: Arc<Calls>,
 }
 
+/// A handler whose calls are tasks of their own, from a closure `Fn(Record) -> impl Future`. See
+/// [`Consumer::run_spawned`](crate::Consumer::run_spawned).
+///
+/// Cancelled, a call's task is aborted, and its lane has not ended before the task has.
+pub struct Spawned<F> {
+    call: Arc<F>,
+}
+
+/// A handler of one lane whose calls are tasks of their own.
+pub struct SpawnedLane<F> {
+    call: Arc<F>,
+    calls: Arc<Calls>,
+}
+
 /// Calls that have not returned.
 #[derive(Default)]
 struct Calls {
@@ -75,11 +90,22 @@ impl Calls {
             drop(running);
             answer
         });
-        match called.await {
-            Ok(answer) => Some(answer),
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_) => None,
-        }
+        answer_of(called.await)
+    }
+
+    /// Makes a call in a task of its own, which is aborted when this is dropped.
+    async fn spawn<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        let running = Call(self.clone());
+        let mut task = AbortOnDrop(tokio::spawn(async move {
+            // Dropped when the task has ended, however it does.
+            let _running = running;
+            call.await
+        }));
+        answer_of((&mut task.0).await)
     }
 
     /// Returns when all calls have, those too whose record was cancelled.
@@ -87,6 +113,72 @@ impl Calls {
         while self.count.load(Ordering::Acquire) > 0 {
             self.returned.notified().await;
         }
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A panic goes on here; `None`: the runtime is being shut down.
+fn answer_of<T>(joined: Result<T, JoinError>) -> Option<T> {
+    match joined {
+        Ok(answer) => Some(answer),
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+impl<F> Spawned<F> {
+    /// Has `call` called for each record, in a task of its own.
+    pub fn new(call: F) -> Self {
+        Self { call: Arc::new(call) }
+    }
+}
+
+impl<F, Fut, O> MakeHandler for Spawned<F>
+where
+    F: Fn(Record) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = O> + Send + 'static,
+    O: IntoOutcome + 'static,
+{
+    type Handler = SpawnedLane<F>;
+
+    fn make(&self, _: &LaneId) -> SpawnedLane<F> {
+        SpawnedLane { call: self.call.clone(), calls: Arc::default() }
+    }
+}
+
+impl<F, Fut, O> Handler for SpawnedLane<F>
+where
+    F: Fn(Record) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = O> + Send + 'static,
+    O: IntoOutcome + 'static,
+{
+    async fn handle(&self, record: Record) -> Outcome {
+        let call = self.call.clone();
+        let called = self.calls.spawn(async move { call(record).await.into_outcome() });
+        called.await.unwrap_or(Outcome::Abandon)
+    }
+
+    async fn close(&self, _: Closing) {
+        self.calls.all_returned().await;
+    }
+}
+
+impl<F> fmt::Debug for Spawned<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawned").finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for SpawnedLane<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpawnedLane").finish_non_exhaustive()
     }
 }
 
