@@ -41,10 +41,13 @@ pub mod manual;
 mod ordering;
 mod properties;
 mod record;
+#[cfg(feature = "tower")]
+mod service;
 mod status;
 mod streaming;
 #[allow(unsafe_code)]
 mod sys;
+mod typed;
 
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use builder::{Builder, StuckHandlers};
@@ -59,8 +62,13 @@ pub use handler::{
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use ordering::{Keyless, Ordering};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
+#[cfg(feature = "tower")]
+pub use service::ServiceHandler;
 pub use status::{LaneState, LaneStatus, Status};
 pub use streaming::{Ack, Delivery, Fenced, Lane, Lanes};
+#[cfg(feature = "json")]
+pub use typed::Json;
+pub use typed::{Decode, Typed};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{Consumer, ErrorKind, GiveUp, OffsetReset, Ordering, Outcome, OwnedRecord, Record, Timestamp};
+use laneway::{
+    Consumer, ErrorKind, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record, ServiceHandler,
+    Timestamp, Typed,
+};
 use laneway_testing::{unique, wait_until};
 
 use crate::bench::{Bench, LONG};
@@ -209,4 +212,85 @@ fn a_topic_for_dead_letters_must_exist_and_must_not_be_read() {
     ] {
         assert_eq!(refused.build().expect_err("an error").kind(), ErrorKind::Config);
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Order {
+    total: u64,
+}
+
+#[test]
+fn a_record_that_cannot_be_decoded_is_given_up_at_its_first_try() {
+    let bench = Bench::new(1);
+    let letters = unique("dead");
+    bench.kafka.create_topic(&letters, 1).expect("a topic");
+    let sum = Arc::new(AtomicUsize::new(0));
+    let summed = sum.clone();
+    let consumer = quick(&bench).dead_letters(&letters).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run =
+        bench.runtime.spawn(consumer.run(Typed::new(Json::new(), move |order: Option<Order>, _: Record| {
+            let total = order.map_or(1_000, |order| order.total);
+            summed.fetch_add(usize::try_from(total).unwrap(), Atomic::SeqCst);
+            std::future::ready(())
+        })));
+    let payloads: [Option<&[u8]>; 4] =
+        [Some(br#"{"total":3}"#), Some(b"{\"total\":"), None, Some(br#"{"total":4}"#)];
+    let record = |(offset, payload): (usize, &Option<&[u8]>)| OwnedRecord {
+        topic: bench.topic.clone(),
+        offset: i64::try_from(offset).unwrap(),
+        payload: payload.map(<[u8]>::to_vec),
+        ..OwnedRecord::default()
+    };
+    bench.fetcher.deliver_records(
+        &bench.partition(0),
+        payloads.iter().enumerate().map(record).collect(),
+        None,
+    );
+    wait_until(LONG, "all is committed", || bench.committed(0) == 4);
+    bench.end((handle, run));
+    assert_eq!(sum.load(Atomic::SeqCst), 1_007);
+    let dead = read(&bench, &letters, 1);
+    assert_eq!(dead[0].payload.as_deref(), payloads[1]);
+}
+
+/// Ready at every second asking; adds up what it was called with.
+#[derive(Clone)]
+struct Sums(Arc<AtomicUsize>, bool);
+
+impl tower_service::Service<Record> for Sums {
+    type Response = ();
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<(), std::io::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        if std::mem::replace(&mut self.1, true) {
+            return std::task::Poll::Ready(Ok(()));
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    }
+
+    fn call(&mut self, record: Record) -> Self::Future {
+        assert!(self.1, "called before it was ready");
+        let before = self.0.fetch_add(usize::try_from(record.offset()).unwrap(), Atomic::SeqCst);
+        std::future::ready(if before == 0 { Err(std::io::Error::other("not yet")) } else { Ok(()) })
+    }
+}
+
+#[test]
+fn a_tower_service_is_a_handler() {
+    let bench = Bench::new(1);
+    let sum = Arc::new(AtomicUsize::new(0));
+    let consumer = quick(&bench).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run(ServiceHandler::new(Sums(sum.clone(), false))));
+    bench.fetcher.deliver(&bench.partition(0), 1..5, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 5);
+    bench.end((handle, run));
+    assert_eq!(sum.load(Atomic::SeqCst), 1 + 1 + 2 + 3 + 4);
+    assert!(bench.errors().iter().any(|error| error.contains("not yet")));
 }
