@@ -183,10 +183,12 @@ fn member_in_short((_, member): (usize, &Member)) -> Line {
     }
     let lag: i64 = member.lanes.iter().filter_map(|lane| lane.lag).sum();
     let rate: f64 = member.lanes.iter().map(|lane| lane.rate).sum();
-    let lanes = member.lanes.len();
+    let lanes = match member.lanes.len() {
+        1 => "   1 lane ".to_owned(),
+        many => format!("{many:>4} lanes"),
+    };
     let rate = grouped(rate.round() as i64);
-    let mut line =
-        line.and(Style::Plain, &format!(" {lanes:>4} lanes {rate:>9}/s  lag {:>7} ", grouped(lag)));
+    let mut line = line.and(Style::Plain, &format!(" {lanes} {rate:>9}/s  lag {:>7} ", grouped(lag)));
     if matches!(member.presence, Presence::Leaving(_)) {
         line = line.and(Style::Warn, " leaving");
     }

@@ -92,14 +92,15 @@ async fn play(options: &Options) -> Result<Snapshot, String> {
     };
     let slots: Vec<Slot> =
         (1..=options.members).map(|number| Slot::new(format!("member-{number}"))).collect();
+    let started = Instant::now();
     let mut camera = Camera {
         group: group.clone(),
         seats: slots.iter().map(Slot::seat).collect(),
         partitions,
         of_seconds: options.seconds,
-        started: Instant::now(),
+        started,
         watch: Watch::default(),
-        speed: Speed::default(),
+        speed: Speed::from_nothing(started),
     };
     // Beside what is shown: a reader that takes its time, or a terminal that was stopped, holds nothing up.
     let mut acts = tokio::spawn(act(slots, group, options.clone(), ending.clone()));

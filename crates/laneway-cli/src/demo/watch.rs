@@ -180,6 +180,11 @@ impl Seen {
 pub(super) struct Speed(VecDeque<(Instant, i64)>);
 
 impl Speed {
+    /// Of something that begins at 0.
+    pub(super) fn from_nothing(at: Instant) -> Self {
+        Self(VecDeque::from([(at, 0)]))
+    }
+
     pub(super) fn add(&mut self, at: Instant, count: i64) {
         self.0.push_back((at, count));
         while self.0.len() > 2
