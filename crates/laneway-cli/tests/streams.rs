@@ -106,19 +106,137 @@ fn a_disk_that_is_full_is_an_error_and_what_was_not_written_is_not_finished() {
 
 #[test]
 fn a_signal_is_heeded_while_a_file_is_waited_for() {
-    for flag in ["-F", "--events"] {
-        let place = Place::new();
-        let pipe = place.path("pipe");
-        let run = place.run("", &["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", flag, &pipe]);
+    let place = Place::new();
+    let pipe = place.path("pipe");
+    let run = place.run("", &["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", "-F", &pipe]);
+    wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    assert_eq!(run.stderr(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_does_not_wait_for_whoever_is_to_read_its_events() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let topic = unique("topic");
+    produce_one(&kafka, &topic);
+    let pipe = place.path("pipe");
+    let words = [
+        "run",
+        "-b",
+        kafka.brokers(),
+        "-g",
+        "g",
+        "-t",
+        &topic,
+        "-o",
+        "earliest",
+        "--print",
+        "--events",
+        &pipe,
+    ];
+    let run = place.run("", &words);
+    wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
+    // Whoever comes late is told everything from the beginning, in order.
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    wait_until(PATIENCE, "it is committed", || committed(&kafka, &topic) == Some(1));
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    let events = event_names(&reader.join().unwrap());
+    // The start was decided, so it was committed first.
+    assert_eq!(events[..2], ["committed", "assigned"], "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
+
+    // And where nobody comes at all.
+    let run = place.run("", &words);
+    wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_standard_error_that_nobody_reads() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let (missing, topic) = (unique("missing"), unique("topic"));
+    produce_one(&kafka, &topic);
+    let both = format!("{missing},{topic}");
+    let words = ["run", "-b", kafka.brokers(), "-g", "g", "-t", &both, "-o", "earliest", "--print"];
+    for events in [&["--events", "-"][..], &[]] {
+        let run = place.run(FULL, &[&words[..], events, &["--drain-deadline", "5s"]].concat());
+        wait_until(PATIENCE, "it is committed", || {
+            committed(&kafka, &topic) == Some(1) || run.ended().is_some()
+        });
         wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
         run.terminate().unwrap();
-        ends_with(&run, 0);
-        assert_eq!(run.stderr(), Vec::<String>::new());
+        let status = run.wait(Duration::from_secs(5 + 5)).unwrap();
+        assert_eq!(status.code(), Some(0));
     }
+}
+
+#[test]
+fn what_nobody_read_for_a_while_comes_in_order() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let topic = unique("topic");
+    produce_one(&kafka, &topic);
+    let run = place.run(
+        FULL,
+        &[
+            "run",
+            "-b",
+            kafka.brokers(),
+            "-g",
+            "g",
+            "-t",
+            &topic,
+            "-o",
+            "earliest",
+            "--print",
+            "--events",
+            "-",
+        ],
+    );
+    wait_until(PATIENCE, "it is committed", || committed(&kafka, &topic) == Some(1) || run.ended().is_some());
+    run.signal(19).unwrap();
+    // The pipe has a writer still, so that reading it ends only with the process.
+    let pipe = place.path("pipe");
+    let reader = std::thread::spawn(move || fs::read(pipe).unwrap());
+    run.signal(18).unwrap();
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    let bytes = reader.join().unwrap();
+    let text: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0).collect();
+    let events = event_names(&String::from_utf8(text).unwrap());
+    // The start was decided, so it was committed first.
+    assert_eq!(events[..2], ["committed", "assigned"], "{events:?}");
+    assert_eq!(events.iter().filter(|name| *name == "revoked").count(), 1, "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
+}
+
+fn committed(kafka: &EmbeddedKafka, topic: &str) -> Option<i64> {
+    let partition = laneway::TopicPartition::new(topic, 0);
+    let committed = Admin::new(kafka.brokers()).unwrap().committed("g", std::slice::from_ref(&partition));
+    committed.unwrap().get(&partition).map(|committed| committed.offset)
+}
+
+fn event_names(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event["event"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(name).collect()
 }
 
 /// Makes standard error a pipe whose reader went away.
 const NO_READER: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\" 3<&-";
+
+/// Makes standard error a pipe that is full, and that nobody reads.
+const FULL: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\"; dd if=/dev/zero of=\"$PIPE\" bs=4096 count=4096 oflag=nonblock 2>/dev/null";
 
 /// How long is waited for what should come soon.
 const PATIENCE: Duration = Duration::from_secs(15);
