@@ -17,16 +17,11 @@ use crate::stderr::say;
 /// # Errors
 /// Names what `LANEWAY_LOG` says and may say.
 pub(crate) fn start() -> Result<(), String> {
-    let asked = std::env::var("LANEWAY_LOG").ok().filter(|value| !value.is_empty());
-    let level = match asked.as_deref() {
-        Some("debug") => LevelFilter::DEBUG,
-        Some("info") => LevelFilter::INFO,
-        Some("warn") => LevelFilter::WARN,
-        Some("error") | None => LevelFilter::ERROR,
-        Some("off") => return Ok(()),
-        Some(_) => return Err("LANEWAY_LOG is not a level: debug, info, warn, error or off is wanted".into()),
-    };
-    let log = Log { level, is_asked_for: asked.is_some(), told: Mutex::default() };
+    let asked = std::env::var("LANEWAY_LOG").unwrap_or_default();
+    let is_asked_for = !asked.is_empty();
+    let level = if is_asked_for { asked.parse() } else { Ok(LevelFilter::ERROR) };
+    let level = level.map_err(|_| "LANEWAY_LOG: debug, info, warn, error or off is wanted")?;
+    let log = Log { level, is_asked_for, told: Mutex::default() };
     // There is no other one.
     tracing::subscriber::set_global_default(log).ok();
     Ok(())
@@ -36,7 +31,7 @@ struct Log {
     level: LevelFilter,
     is_asked_for: bool,
     /// For each kind of line, when it was told, and how many have been left out since.
-    told: Mutex<HashMap<String, (Instant, u64)>>,
+    told: Mutex<HashMap<String, (Option<Instant>, u64)>>,
 }
 
 impl Log {
@@ -49,18 +44,12 @@ impl Log {
             return Some(0);
         }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, left_out) = match told.get_mut(kind) {
-            Some(told) => told,
-            None => {
-                told.insert(kind.to_owned(), (now, 0));
-                return Some(0);
-            }
-        };
-        if now.saturating_duration_since(*at) < AT_MOST_EVERY {
+        let (at, left_out) = told.entry(kind.to_owned()).or_default();
+        if at.is_some_and(|at| now.saturating_duration_since(at) < AT_MOST_EVERY) {
             *left_out += 1;
             return None;
         }
-        *at = now;
+        *at = Some(now);
         Some(std::mem::take(left_out))
     }
 }
@@ -70,17 +59,12 @@ impl Subscriber for Log {
         metadata.is_event() && *metadata.level() <= self.level
     }
 
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
-    }
-
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
         if let Some(left_out) = self.admits(&line.facility, Instant::now()) {
             let more = if left_out > 0 { format!(" ({left_out} more like it)") } else { String::new() };
-            let Line { facility, text } = line;
-            say(&format!("{} {facility}: {text}{more}", event.metadata().target()));
+            say(&format!("{} {}: {}{more}", event.metadata().target(), line.facility, line.text));
         }
     }
 
@@ -102,14 +86,14 @@ struct Line {
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        if field.name() == "facility" {
+            self.facility = value.to_owned();
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "facility" => self.facility = format!("{value:?}"),
-            "message" => self.text = format!("{value:?}").replace(['\n', '\r'], " "),
-            _ => {}
+        if field.name() == "message" {
+            self.text = format!("{value:?}").replace(['\n', '\r'], " ");
         }
     }
 }

@@ -213,6 +213,7 @@ fn what_the_environment_says_is_named_too() {
     refused(&with("LANEWAY_DRAIN_DEADLINE", "soon", &["-g", "g"]), &["soon", "25s"]);
     refused(&with("LANEWAY_COMMIT_INTERVAL", "0s", &["-g", "g"]), &["commit interval"]);
     refused(&with("LANEWAY_INSTANCE", "", &["-g", "g"]), &["--instance", "LANEWAY_INSTANCE"]);
+    refused(&with("LANEWAY_LOG", "loud", &["-g", "g"]), &["LANEWAY_LOG", "debug", "off"]);
     refused(&with("LANEWAY_EVENTS", "/nowhere/events", &["-g", "g"]), &["/nowhere/events"]);
     refused(&with("LANEWAY_PROPERTIES", "/nowhere/file", &["-g", "g"]), &["/nowhere/file"]);
 }

@@ -218,6 +218,30 @@ fn what_nobody_read_for_a_while_comes_in_order() {
     assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
 }
 
+/// No broker: what librdkafka says of it is told once, and its secrets never.
+#[test]
+fn the_log_of_a_broker_that_is_down_is_no_flood() {
+    let place = Place::new();
+    let properties =
+        ["-X", "sasl.password=hunter2", "-X", "sasl.username=u", "-X", "security.protocol=SASL_PLAINTEXT"];
+    let words = ["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", "-X", "sasl.mechanism=PLAIN"];
+    for (level, most) in [("off", 0), ("error", 2), ("debug", usize::MAX)] {
+        let debug: &[&str] = if level == "debug" { &["-X", "debug=all"] } else { &[] };
+        let run =
+            place.run(&format!("export LANEWAY_LOG={level}"), &[&words[..], &properties, debug].concat());
+        wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+        let shows = || run.stderr().iter().any(|line| line.contains("Connection refused"));
+        if most > 0 {
+            wait_until(PATIENCE, "it is told", || shows() || run.ended().is_some());
+        }
+        run.terminate().unwrap();
+        ends_with(&run, 0);
+        let said = run.stderr();
+        assert!(said.len() <= most && !said.join(" ").contains("hunter2"), "{said:?}");
+        assert!(said.iter().all(|line| line.starts_with("laneway: librdkafka ")), "{said:?}");
+    }
+}
+
 fn committed(kafka: &EmbeddedKafka, topic: &str) -> Option<i64> {
     let partition = laneway::TopicPartition::new(topic, 0);
     let committed = Admin::new(kafka.brokers()).unwrap().committed("g", std::slice::from_ref(&partition));
