@@ -195,6 +195,32 @@ mod tests {
     }
 
     #[test]
+    fn events_that_nobody_read_are_dropped_at_last_and_counted_where_they_are_missing() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let open = move || Ok(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
+        let writer = Writer::start(open, |error| panic!("{error}")).unwrap();
+        let events = Events::new(To::File(writer), "m".into());
+        let long = "x".repeat(1024 * 1024);
+        for _ in 0..20 {
+            events.error(&long);
+        }
+        events.write(&Event::Stopped { reason: "asked".into() });
+        let told: Vec<Value> = std::io::BufRead::lines(std::io::BufReader::new(reader))
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .take_while(|event: &Value| event["event"] != "stopped")
+            .collect();
+        // They all wait for a reader that comes now.
+        let (last, kept) = told.split_last().unwrap();
+        assert!(kept.iter().all(|event| event["message"] == long.as_str()));
+        let dropped = 20 - kept.len();
+        assert!((10..20).contains(&dropped), "{dropped}");
+        assert!(
+            last["message"].as_str().unwrap().starts_with(&format!("{dropped} events were dropped")),
+            "{last}"
+        );
+    }
+
+    #[test]
     fn times_have_microseconds_and_end_in_z() {
         let now = now();
         assert!(now.ends_with('Z') && now.len() == "2026-11-24T08:39:21.000000Z".len(), "{now}");

@@ -22,6 +22,8 @@ struct State {
     bytes: usize,
     given: u64,
     written: u64,
+    /// A line had no room.
+    full: bool,
     /// A line was not written in time: nobody waits any more, until all of them are.
     stalled: bool,
 }
@@ -52,7 +54,10 @@ impl Writer {
     /// up. False if too much waits already: the line is dropped, unless it is to be kept in any case.
     pub(crate) fn write(&self, line: Vec<u8>, keep: bool) -> bool {
         let mut state = self.0.lock();
-        if !keep && state.bytes + line.len() > MOST_BYTES {
+        // Once it was full, half of it is to be free again: gaps are to be few.
+        let most = if state.full { MOST_BYTES / 2 } else { MOST_BYTES };
+        state.full = state.bytes + line.len() > most;
+        if state.full && !keep {
             return false;
         }
         state.bytes += line.len();

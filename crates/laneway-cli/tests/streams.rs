@@ -218,9 +218,9 @@ fn what_nobody_read_for_a_while_comes_in_order() {
     assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
 }
 
-/// No broker: what librdkafka says of it is told once, and its secrets never.
+/// What librdkafka says of it is told as far as it is asked for, and a secret never.
 #[test]
-fn the_log_of_a_broker_that_is_down_is_no_flood() {
+fn the_log_tells_of_a_broker_that_is_down_and_never_a_secret() {
     let place = Place::new();
     let properties =
         ["-X", "sasl.password=hunter2", "-X", "sasl.username=u", "-X", "security.protocol=SASL_PLAINTEXT"];

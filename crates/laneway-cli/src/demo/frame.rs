@@ -87,7 +87,11 @@ fn title(snapshot: &Snapshot) -> Line {
         Some(of) if snapshot.seconds < of as f64 => format!("{:.0} of {of} s", snapshot.seconds),
         _ => format!("{:.0} s", snapshot.seconds),
     };
-    let sharing = format!("{} share {} partitions", members(snapshot.here()), snapshot.partitions);
+    let members = match snapshot.here() {
+        1 => "1 member has".to_owned(),
+        many => format!("{many} members share"),
+    };
+    let sharing = format!("{members} {} partitions", snapshot.partitions);
     let hint = if snapshot.ends { "ending, in order" } else { "Ctrl-C ends it" };
     let hint_style = if snapshot.ends { Style::Warn } else { Style::Dim };
     Line::new(Style::Bold, " laneway demo")
@@ -98,10 +102,6 @@ fn title(snapshot: &Snapshot) -> Line {
 fn ended(snapshot: &Snapshot) -> Line {
     let what = format!("   {:.0} s   {} partitions", snapshot.seconds, snapshot.partitions);
     Line::new(Style::Bold, " laneway demo").and(Style::Plain, &what)
-}
-
-fn members(many: usize) -> String {
-    if many == 1 { "1 member".into() } else { format!("{many} members") }
 }
 
 fn numbers(snapshot: &Snapshot) -> Line {

@@ -30,7 +30,7 @@ impl Pace {
     }
 }
 
-const LONG_EVERY: Duration = Duration::from_secs(3);
+const LONG_EVERY: Duration = Duration::from_secs(4);
 /// A long record takes one to four of these.
-const LONG: Duration = Duration::from_millis(250);
+const LONG: Duration = Duration::from_millis(200);
 const LITTLE: Duration = Duration::from_millis(5);
