@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use laneway::{OffsetReset, Protocol};
+
+use crate::shown::shown;
 
 /// Reads Kafka in parallel, one lane per partition, correctly through every rebalance.
 #[derive(Debug, Parser)]
@@ -57,7 +58,7 @@ pub(crate) struct RunArgs {
     pub(crate) file: Option<PathBuf>,
 
     /// Where a partition starts that has no committed offset: earliest, latest or error [default: latest]
-    #[arg(short, long, value_name = "RESET", env = "LANEWAY_OFFSET_RESET", hide_env_values = true)]
+    #[arg(short, long, value_name = "RESET", value_parser = offset_reset, env = "LANEWAY_OFFSET_RESET", hide_env_values = true)]
     pub(crate) offset_reset: Option<OffsetReset>,
 
     /// Stop when every partition is finished up to the end it had when it was assigned
@@ -69,7 +70,7 @@ pub(crate) struct RunArgs {
     pub(crate) count: Option<u64>,
 
     /// The rebalance protocol: eager, cooperative, or consumer (KIP-848) [default: cooperative]
-    #[arg(long, value_name = "PROTOCOL", env = "LANEWAY_PROTOCOL", hide_env_values = true)]
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol, env = "LANEWAY_PROTOCOL", hide_env_values = true)]
     pub(crate) protocol: Option<Protocol>,
 
     /// Be a static member with this id (group.instance.id)
@@ -132,24 +133,22 @@ pub(crate) enum Format {
     Json,
 }
 
-/// An error that shows no more than the name of a KEY=VALUE that stands where none is wanted, as when a second -X
-/// was forgotten: the value may be a secret.
-pub(crate) fn without_values(mut error: clap::Error) -> clap::Error {
-    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
-        if let Some(ContextValue::String(given)) = error.get(kind)
-            && let Some((name, _)) = given.split_once('=')
-        {
-            let name = name.to_owned();
-            error.insert(kind, ContextValue::String(name));
-        }
-    }
-    error
+fn offset_reset(text: &str) -> Result<OffsetReset, String> {
+    shown(text).parse()
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    shown(text).parse()
 }
 
 /// `25s`, `200ms`, `1m`, `1m30s`, `2h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("\"{text}\" is not a time: a number with a unit is wanted, such as 200ms, 25s or 1m30s");
+    let wrong = || {
+        format!(
+            "\"{}\" is not a time: a number with a unit is wanted, such as 200ms, 25s or 1m30s",
+            shown(text)
+        )
+    };
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

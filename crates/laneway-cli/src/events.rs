@@ -1,29 +1,33 @@
 //! `--events`: what happens, one JSON object a line, as docs/COMMAND.md has it.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use laneway::{Event, LaneId, TopicPartition};
 use serde_json::{Map, Value, json};
 
-use crate::stderr::say;
+use crate::shown::shown_path;
+use crate::stderr::{self, say};
+use crate::writer::Writer;
 
-/// Where events are written.
+/// Where events are written. An event is written when [`Events::write`] returns, while the reader reads: one that does
+/// not is waited for no longer than a [`Writer`] waits.
 pub(crate) struct Events {
     to: To,
     member: String,
-    /// Writing failed, and that was said.
-    failed: Mutex<bool>,
+    /// Events that were dropped, and of which that was not told yet.
+    dropped: Mutex<u64>,
 }
 
 enum To {
     Nowhere,
     Stderr,
-    File(File),
+    File(Writer),
 }
 
 impl Events {
@@ -35,30 +39,66 @@ impl Events {
         Self::new(To::Stderr, member)
     }
 
-    /// Appends to a file, which is made if it is not there.
+    /// Appends to a file, which is made if it is not there. A pipe may be opened by its reader later.
     pub(crate) fn to_file(path: &Path, member: String) -> Result<Self, String> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|error| format!("events file {}: {error}", path.display()))?;
-        Ok(Self::new(To::File(file), member))
+        let failed = |error| format!("events file {}: {error}", shown_path(path));
+        let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
+        let is_pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+        let (opened, later) =
+            (if is_pipe { None } else { Some(open(path).map_err(failed)?) }, path.to_owned());
+        let said = AtomicBool::new(false);
+        let say_once = move |error: std::io::Error| {
+            if !said.swap(true, Ordering::Relaxed) {
+                say(&format!("an event could not be written: {error}"));
+            }
+        };
+        let writer = Writer::start(move || opened.map_or_else(|| open(&later), Ok), say_once);
+        Ok(Self::new(To::File(writer.map_err(failed)?), member))
     }
 
     fn new(to: To, member: String) -> Self {
-        Self { to, member, failed: Mutex::new(false) }
+        Self { to, member, dropped: Mutex::new(0) }
     }
 
     /// Writes an event, if it is one of those.
     pub(crate) fn write(&self, event: &Event) {
         if let Some((name, fields)) = fields(event) {
-            self.line(name, fields);
+            // The last event comes, whatever is dropped.
+            self.line(name, fields, matches!(event, Event::Stopped { .. }));
         }
     }
 
     /// Writes an `error` event.
     pub(crate) fn error(&self, message: &str) {
-        self.line("error", json!({ "message": message }));
+        self.line("error", json!({ "message": message }), false);
     }
 
-    fn line(&self, name: &str, fields: Value) {
+    /// To be called before the process ends.
+    pub(crate) fn flush(&self) {
+        if let To::File(writer) = &self.to {
+            writer.flush();
+        }
+    }
+
+    fn line(&self, name: &str, fields: Value, keep: bool) {
+        if matches!(self.to, To::Nowhere) {
+            return;
+        }
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *dropped > 0 {
+            let message =
+                format!("{dropped} events were dropped here, as what was written before was not read");
+            if self.put("error", json!({ "message": message }), keep) {
+                *dropped = 0;
+            }
+        }
+        // What comes behind a gap comes behind the word about it.
+        if *dropped > 0 || !self.put(name, fields, keep) {
+            *dropped += 1;
+        }
+    }
+
+    fn put(&self, name: &str, fields: Value, keep: bool) -> bool {
         let mut object = Map::new();
         object.insert("time".into(), now().into());
         object.insert("member".into(), self.member.as_str().into());
@@ -66,17 +106,11 @@ impl Events {
         if let Value::Object(fields) = fields {
             object.extend(fields);
         }
-        let line = format!("{}\n", Value::Object(object));
-        let written = match &self.to {
-            To::Nowhere => Ok(()),
-            To::Stderr => std::io::stderr().write_all(line.as_bytes()),
-            // One write: several processes may append to one file.
-            To::File(file) => (&mut &*file).write_all(line.as_bytes()),
-        };
-        if let (Err(error), Ok(mut failed)) = (written, self.failed.lock())
-            && !std::mem::replace(&mut *failed, true)
-        {
-            say(&format!("an event could not be written: {error}"));
+        let line = format!("{}\n", Value::Object(object)).into_bytes();
+        match &self.to {
+            To::Nowhere => true,
+            To::Stderr => stderr::write(line, keep),
+            To::File(writer) => writer.write(line, keep),
         }
     }
 }
@@ -158,6 +192,32 @@ mod tests {
         assert_eq!(name, "revoked");
         let partitions = json!([{"topic":"orders","partition":3,"epoch":7}]);
         assert_eq!(value, json!({"partitions": partitions, "drained": true, "drain_ms": 12}));
+    }
+
+    #[test]
+    fn events_that_nobody_read_are_dropped_at_last_and_counted_where_they_are_missing() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let open = move || Ok(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
+        let writer = Writer::start(open, |error| panic!("{error}")).unwrap();
+        let events = Events::new(To::File(writer), "m".into());
+        let long = "x".repeat(1024 * 1024);
+        for _ in 0..20 {
+            events.error(&long);
+        }
+        events.write(&Event::Stopped { reason: "asked".into() });
+        let told: Vec<Value> = std::io::BufRead::lines(std::io::BufReader::new(reader))
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .take_while(|event: &Value| event["event"] != "stopped")
+            .collect();
+        // They all wait for a reader that comes now.
+        let (last, kept) = told.split_last().unwrap();
+        assert!(kept.iter().all(|event| event["message"] == long.as_str()));
+        let dropped = 20 - kept.len();
+        assert!((10..20).contains(&dropped), "{dropped}");
+        assert!(
+            last["message"].as_str().unwrap().starts_with(&format!("{dropped} events were dropped")),
+            "{last}"
+        );
     }
 
     #[test]

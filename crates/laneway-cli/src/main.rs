@@ -4,19 +4,23 @@ mod args;
 mod demo;
 mod events;
 mod exec;
+mod log;
 mod print;
 mod properties;
 mod record_json;
 mod run;
 mod settings;
+mod shown;
 mod stderr;
 mod sys;
+mod writer;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, without_values};
+use args::{Cli, Command};
+use shown::without_values;
 
 fn main() -> ExitCode {
     match Cli::try_parse().unwrap_or_else(|error| without_values(error).exit()).command {

@@ -11,12 +11,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::args::RunArgs;
 use crate::events::Events;
 use crate::exec::Exec;
+use crate::log;
 use crate::print::Print;
 use crate::settings::{EventsTo, Settings, Sink};
-use crate::stderr::say;
+use crate::stderr::{self, say};
 
 /// Runs to the end, and says how it ended by the exit code.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
+    if let Err(error) = log::start() {
+        return fail(BAD_INPUT, &error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, &format!("could not start a runtime: {error}")),
@@ -30,6 +34,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     });
     // Handlers that would not end are not waited for.
     runtime.shutdown_background();
+    stderr::flush();
     code
 }
 
@@ -46,6 +51,12 @@ async fn consume(args: RunArgs, mut signals: Signals) -> ExitCode {
         Err(error) => return fail(FAILED, &format!("could not read what is to be done: {error}")),
     };
     let events = Arc::new(events);
+    let code = consume_as(settings, events.clone(), signals).await;
+    events.flush();
+    code
+}
+
+async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -> ExitCode {
     let ends_by_itself = settings.exit_at_end || settings.count.is_some();
     let told = events.clone();
     let said_end = AtomicBool::new(false);

@@ -6,6 +6,7 @@ use laneway::{Builder, Consumer, OffsetReset, Protocol};
 
 use crate::args::RunArgs;
 use crate::properties::{self, Given, Source};
+use crate::shown::shown;
 
 /// What a run is to do.
 pub(crate) struct Settings {
@@ -42,6 +43,9 @@ impl Settings {
         let mut given = properties::read(args.file.as_deref(), &args.properties)?;
         if !given.passed_over.is_empty() {
             say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
+        }
+        if let Some(brokers) = &args.brokers {
+            without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
         }
         let brokers =
             typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", &mut given, "bootstrap.servers", as_is)?
@@ -102,9 +106,18 @@ fn sink(args: &RunArgs) -> Result<Sink, String> {
     }
 }
 
+/// No address and no topic has an equals sign. What has may be a property, and a secret, that came under a wrong flag.
+fn without_equals<'a>(flag: &str, value: &'a str, wanted: &str) -> Result<&'a str, String> {
+    match value.split_once('=') {
+        Some(_) => Err(format!("{flag} has an equals sign in \"{}\": {wanted} is wanted", shown(value))),
+        None => Ok(value),
+    }
+}
+
 fn topics(given: &[String]) -> Result<Vec<String>, String> {
     let mut topics = Vec::new();
     for value in given {
+        without_equals("-t (or LANEWAY_TOPIC)", value, "a topic's NAME")?;
         topics.extend(split_at_commas(value).into_iter().map(|name| name.trim().to_owned()));
     }
     if topics.is_empty() {

@@ -1,10 +1,12 @@
-//! What needs the system itself: process groups and signals. All of the command's unsafe code.
+//! What needs the system itself: process groups, signals, terminals, what is ready to be written to. All of the
+//! command's unsafe code.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Sends a signal to a process group. False if there is no such group (any more).
 pub(crate) fn signal_group(leader: u32, signal: i32) -> bool {
@@ -69,6 +71,38 @@ pub(crate) fn outlive_signals() {
         // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+}
+
+/// The rows and columns of a terminal, each 0 where it does not know.
+pub(crate) fn terminal_size(terminal: &impl AsFd) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the descriptor is open while it is borrowed, and this request writes one `winsize`, which `size` is.
+    let asked = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (asked == 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// Waits until something can be written, or the reader is gone: then too, writing does not wait. False if neither
+/// is so within the time.
+pub(crate) fn is_writable(to: &impl AsFd, within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        let mut ready = libc::pollfd { fd: to.as_fd().as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let milliseconds = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: `ready` is the one pollfd that is told of, and the descriptor is open while it is borrowed.
+        match unsafe { libc::poll(&raw mut ready, 1, milliseconds) } {
+            0 => return false,
+            // It was a signal that ended the waiting; on any other error, writing will tell.
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return true,
+        }
+    }
+}
+
+/// Stops this process until it is told to go on, as Ctrl-Z does.
+pub(crate) fn stop_here() {
+    // SAFETY: raise takes a number; SIGSTOP has no handler.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 #[cfg(test)]

@@ -134,6 +134,51 @@ fn a_secret_is_never_told() {
 }
 
 #[test]
+fn a_secret_under_a_wrong_flag_is_not_told_either() {
+    for value in
+        ["sasl.password=hunter2", "ssl.key.password=x hunter2", "sasl.password hunter2", "aHVudGVy=hunter2"]
+    {
+        for flag in ["-o", "-n", "--count", "--protocol", "--drain-deadline", "--commit-interval", "--wrong"]
+        {
+            refused(&run_with(&[flag, value]), &[flag.trim_start_matches("-o").trim_start_matches("-n")]);
+        }
+        for joined in ["--offset-reset=", "-o", "-n", "--protocol=", "--print=", "--wrong=", "--", "-w"] {
+            refused(&run_with(&[&format!("{joined}{value}")]), &[]);
+        }
+        refused(&run_with(&[value]), &["unexpected argument"]);
+        refused(&run_with(&["--", value]), &["unexpected argument"]);
+        refused(&laneway(&[value]), &["laneway"]);
+        refused(&laneway(&["demo", "--members", value]), &["--members"]);
+        refused(&laneway(&["demo", "--format", value]), &["--format", "text", "json"]);
+        refused(&run_with(&["-F", value]), &["properties file", "No such file"]);
+    }
+    let value = "sasl.password=hunter2";
+    let base = |more: &[&str]| laneway(&[&["run", "-g", "g", "--print"], more].concat());
+    refused(&base(&["-t", "t", "-b", value]), &["-b", "sasl.password", "HOST:PORT"]);
+    refused(&base(&["-b", "h:1", "-t", value]), &["-t", "sasl.password"]);
+    refused(&run_with(&["--events", "/nowhere/sasl.password=hunter2"]), &["events file", "sasl.password"]);
+    // A value that came apart from its name, with nothing that tells what it is.
+    refused(&run_with(&["-X", "sasl.password=", "hunter2"]), &["unexpected argument"]);
+    refused(&run_with(&["-X", "hunter2+/aa=="]), &["-X", "KEY=VALUE"]);
+}
+
+#[test]
+fn a_line_of_a_properties_file_that_is_a_piece_of_a_secret_is_not_told() {
+    let file = std::env::temp_dir().join(format!("laneway-pieces-{}", std::process::id()));
+    let path = file.to_str().unwrap();
+    for text in [
+        "sasl.password=\nhunter2\n",
+        "ssl.key.pem=-----BEGIN PRIVATE KEY-----\nMIIhunter2EvQIBADANBgkqhkiG9w0BAQ==\n",
+        "a.b=c\nHunter2hunter2=x\n",
+        "a.b=c\n\\u12hunter2\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        refused(&run_with(&["-F", path]), &[path, "line 2"]);
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn a_properties_file_that_is_bad_is_named_with_its_line() {
     let directory = std::env::temp_dir().join(format!("laneway-properties-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
@@ -168,6 +213,7 @@ fn what_the_environment_says_is_named_too() {
     refused(&with("LANEWAY_DRAIN_DEADLINE", "soon", &["-g", "g"]), &["soon", "25s"]);
     refused(&with("LANEWAY_COMMIT_INTERVAL", "0s", &["-g", "g"]), &["commit interval"]);
     refused(&with("LANEWAY_INSTANCE", "", &["-g", "g"]), &["--instance", "LANEWAY_INSTANCE"]);
+    refused(&with("LANEWAY_LOG", "loud", &["-g", "g"]), &["LANEWAY_LOG", "debug", "off"]);
     refused(&with("LANEWAY_EVENTS", "/nowhere/events", &["-g", "g"]), &["/nowhere/events"]);
     refused(&with("LANEWAY_PROPERTIES", "/nowhere/file", &["-g", "g"]), &["/nowhere/file"]);
 }

@@ -106,19 +106,163 @@ fn a_disk_that_is_full_is_an_error_and_what_was_not_written_is_not_finished() {
 
 #[test]
 fn a_signal_is_heeded_while_a_file_is_waited_for() {
-    for flag in ["-F", "--events"] {
-        let place = Place::new();
-        let pipe = place.path("pipe");
-        let run = place.run("", &["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", flag, &pipe]);
+    let place = Place::new();
+    let pipe = place.path("pipe");
+    let run = place.run("", &["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", "-F", &pipe]);
+    wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    assert_eq!(run.stderr(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_does_not_wait_for_whoever_is_to_read_its_events() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let topic = unique("topic");
+    produce_one(&kafka, &topic);
+    let pipe = place.path("pipe");
+    let words = [
+        "run",
+        "-b",
+        kafka.brokers(),
+        "-g",
+        "g",
+        "-t",
+        &topic,
+        "-o",
+        "earliest",
+        "--print",
+        "--events",
+        &pipe,
+    ];
+    let run = place.run("", &words);
+    wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
+    // Whoever comes late is told everything from the beginning, in order.
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    wait_until(PATIENCE, "it is committed", || committed(&kafka, "g", &topic) == Some(1));
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    let events = event_names(&reader.join().unwrap());
+    // The start was decided, so it was committed first.
+    assert_eq!(events[..2], ["committed", "assigned"], "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
+
+    // And where nobody comes at all.
+    let words = words.map(|word| if word == "g" { "other" } else { word });
+    let run = place.run("", &words);
+    wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_standard_error_that_nobody_reads() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let (missing, topic) = (unique("missing"), unique("topic"));
+    produce_one(&kafka, &topic);
+    let both = format!("{missing},{topic}");
+    for (group, events) in [("told", &["--events", "-"][..]), ("untold", &[])] {
+        let words = ["run", "-b", kafka.brokers(), "-g", group, "-t", &both, "-o", "earliest", "--print"];
+        let run = place.run(FULL, &[&words[..], events, &["--drain-deadline", "5s"]].concat());
+        wait_until(PATIENCE, "it is committed", || {
+            committed(&kafka, group, &topic) == Some(1) || run.ended().is_some()
+        });
+        run.terminate().unwrap();
+        let status = run.wait(Duration::from_secs(5 + 5)).unwrap();
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+#[test]
+fn what_nobody_read_for_a_while_comes_in_order() {
+    let place = Place::new();
+    let kafka = EmbeddedKafka::start().unwrap();
+    let topic = unique("topic");
+    produce_one(&kafka, &topic);
+    let run = place.run(
+        FULL,
+        &[
+            "run",
+            "-b",
+            kafka.brokers(),
+            "-g",
+            "g",
+            "-t",
+            &topic,
+            "-o",
+            "earliest",
+            "--print",
+            "--events",
+            "-",
+        ],
+    );
+    wait_until(PATIENCE, "it is committed", || {
+        committed(&kafka, "g", &topic) == Some(1) || run.ended().is_some()
+    });
+    run.signal(19).unwrap();
+    // The pipe has a writer still, so that reading it ends only with the process.
+    let pipe = place.path("pipe");
+    let reader = std::thread::spawn(move || fs::read(pipe).unwrap());
+    run.signal(18).unwrap();
+    run.terminate().unwrap();
+    ends_with(&run, 0);
+    let bytes = reader.join().unwrap();
+    let text: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0).collect();
+    let events = event_names(&String::from_utf8(text).unwrap());
+    // The start was decided, so it was committed first.
+    assert_eq!(events[..2], ["committed", "assigned"], "{events:?}");
+    assert_eq!(events.iter().filter(|name| *name == "revoked").count(), 1, "{events:?}");
+    assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
+}
+
+/// What librdkafka says of it is told as far as it is asked for, and a secret never.
+#[test]
+fn the_log_tells_of_a_broker_that_is_down_and_never_a_secret() {
+    let place = Place::new();
+    let properties =
+        ["-X", "sasl.password=hunter2", "-X", "sasl.username=u", "-X", "security.protocol=SASL_PLAINTEXT"];
+    let words = ["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "t", "--print", "-X", "sasl.mechanism=PLAIN"];
+    for (level, most) in [("off", 0), ("error", 2), ("debug", usize::MAX)] {
+        let debug: &[&str] = if level == "debug" { &["-X", "debug=all"] } else { &[] };
+        let run =
+            place.run(&format!("export LANEWAY_LOG={level}"), &[&words[..], &properties, debug].concat());
         wait_until(PATIENCE, "signals are listened for", || heeds_sigterm(run.pid()));
+        let shows = || run.stderr().iter().any(|line| line.contains("Connection refused"));
+        if most > 0 {
+            wait_until(PATIENCE, "it is told", || shows() || run.ended().is_some());
+        }
         run.terminate().unwrap();
         ends_with(&run, 0);
-        assert_eq!(run.stderr(), Vec::<String>::new());
+        let said = run.stderr();
+        assert!(said.len() <= most && !said.join(" ").contains("hunter2"), "{said:?}");
+        assert!(said.iter().all(|line| line.starts_with("laneway: librdkafka ")), "{said:?}");
     }
+}
+
+fn committed(kafka: &EmbeddedKafka, group: &str, topic: &str) -> Option<i64> {
+    let partition = laneway::TopicPartition::new(topic, 0);
+    let committed = Admin::new(kafka.brokers()).unwrap().committed(group, std::slice::from_ref(&partition));
+    committed.unwrap().get(&partition).map(|committed| committed.offset)
+}
+
+fn event_names(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        event["event"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(name).collect()
 }
 
 /// Makes standard error a pipe whose reader went away.
 const NO_READER: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\" 3<&-";
+
+/// Makes standard error a pipe that is full, and that nobody reads.
+const FULL: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\"; dd if=/dev/zero of=\"$PIPE\" bs=4096 count=4096 oflag=nonblock 2>/dev/null";
 
 /// How long is waited for what should come soon.
 const PATIENCE: Duration = Duration::from_secs(15);

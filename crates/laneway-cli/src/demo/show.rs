@@ -1,53 +1,80 @@
-//! How the demo looks: redrawn in place in a terminal, plain lines in a pipe, or JSON.
+//! How the demo looks: drawn in place in a terminal, plain lines in a pipe, or JSON.
 
-use std::fmt::Write as _;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{Write, stdout};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use laneway::LaneState;
 use serde_json::json;
 
-use super::members::{Group, Slot};
+use super::frame;
+use super::members::{Group, Seat};
+use super::terminal::{self, Drawing};
 use super::truth::Counts;
+use super::watch::{Lane, Member, Presence, Speed, Watch};
 
-/// The numbers at one moment.
+/// Everything at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    seconds: f64,
-    members: usize,
-    counts: Counts,
-    records_per_second: f64,
-    rebalances: u64,
-    strays: u64,
-    /// For each member its name and what it holds.
-    lanes: Vec<(String, String)>,
-    news: Vec<String>,
+    pub(super) seconds: f64,
+    /// How long it goes on, if that was asked for.
+    pub(super) of_seconds: Option<u64>,
+    pub(super) partitions: usize,
+    pub(super) counts: Counts,
+    pub(super) records_per_second: f64,
+    pub(super) rebalances: u64,
+    pub(super) strays: u64,
+    pub(super) members: Vec<Member>,
+    /// Lanes that no member has just now.
+    pub(super) nobodys: Vec<Lane>,
+    /// What was said since the last one.
+    pub(super) news: Vec<String>,
+    /// It has been told to end.
+    pub(super) ends: bool,
     pub(super) is_final: bool,
 }
 
-impl Snapshot {
-    pub(super) fn take(started: Instant, group: &Group, slots: &[Slot], last: Self) -> Self {
-        let counts = group.truth.counts();
-        let seconds = started.elapsed().as_secs_f64();
-        let passed = (seconds - last.seconds).max(0.001);
-        let news = group
-            .log
-            .take()
-            .into_iter()
-            .map(|(at, line)| format!("{:7.2}s  {line}", at.duration_since(started).as_secs_f64()))
-            .collect();
-        Self {
-            seconds,
-            members: slots.iter().filter(|slot| slot.is_taken()).count(),
-            records_per_second: (counts.finished - last.counts.finished) as f64 / passed,
-            rebalances: group.log.rebalances.load(Ordering::Relaxed),
-            strays: group.strays.load(Ordering::Relaxed),
-            lanes: slots.iter().map(|slot| (slot.name.clone(), holds(slot))).collect(),
-            news,
-            is_final: false,
+/// Takes the snapshots.
+pub(super) struct Camera {
+    pub(super) group: Group,
+    pub(super) seats: Vec<Arc<Seat>>,
+    pub(super) partitions: usize,
+    pub(super) of_seconds: Option<u64>,
+    pub(super) started: Instant,
+    pub(super) watch: Watch,
+    pub(super) speed: Speed,
+}
+
+impl Camera {
+    pub(super) fn take(&mut self) -> Snapshot {
+        let now = Instant::now();
+        let counts = self.group.truth.counts();
+        self.speed.add(now, i64::try_from(counts.finished).unwrap_or(i64::MAX));
+        let looks = self.seats.iter().map(|seat| (seat.name.clone(), seat.look())).collect();
+        let (members, nobodys) = self.watch.look(now, &self.group.truth.produced_each(), looks);
+        let since = |at: Instant| at.saturating_duration_since(self.started).as_secs_f64();
+        let news = self.group.log.take();
+        Snapshot {
+            seconds: since(now),
+            of_seconds: self.of_seconds,
+            partitions: self.partitions,
             counts,
+            records_per_second: self.speed.now(),
+            rebalances: self.group.log.rebalances.load(Ordering::Relaxed),
+            strays: self.group.strays.load(Ordering::Relaxed),
+            members,
+            nobodys,
+            news: news.into_iter().map(|(at, line)| format!("{:7.2}s  {line}", since(at))).collect(),
+            ends: false,
+            is_final: false,
         }
+    }
+}
+
+impl Snapshot {
+    /// Members that are there.
+    pub(super) fn here(&self) -> usize {
+        self.members.iter().filter(|member| member.presence != Presence::Away).count()
     }
 
     /// Nothing was lost, done twice or astray, and in the end everything was finished.
@@ -56,14 +83,14 @@ impl Snapshot {
         duplicates == 0 && losses == 0 && self.strays == 0 && (!self.is_final || finished == produced)
     }
 
-    fn lag(&self) -> u64 {
+    pub(super) fn lag(&self) -> u64 {
         self.counts.produced.saturating_sub(self.counts.finished)
     }
 
     fn json(&self) -> String {
         let mut object = json!({
             "seconds": (self.seconds * 10.0).round() / 10.0,
-            "members": self.members,
+            "members": self.here(),
             "produced": self.counts.produced,
             "finished": self.counts.finished,
             "lag": self.lag(),
@@ -83,7 +110,7 @@ impl Snapshot {
         format!(
             "{:4.0}s  {} members  {:6.0} records/s  lag {:5}  {:3} rebalances  duplicates {}  losses {}  strays {}",
             self.seconds,
-            self.members,
+            self.here(),
             self.records_per_second,
             self.lag(),
             self.rebalances,
@@ -108,40 +135,40 @@ impl Snapshot {
     }
 }
 
-/// Which partitions a member has, in short.
-fn holds(slot: &Slot) -> String {
-    let Some(status) = slot.status() else { return "-".into() };
-    let mut text = String::new();
-    for lane in &status.lanes {
-        let mark = match lane.state {
-            LaneState::Running => "",
-            LaneState::Starting => "+",
-            _ => "~",
-        };
-        // Writing to a String can't fail.
-        let _ = write!(text, "{mark}{} ", lane.lane.partition.partition);
-    }
-    if text.is_empty() { "joining".into() } else { text.trim_end().to_owned() }
-}
-
 /// Where the demo is shown.
 pub(super) struct Screen {
-    json: bool,
-    redraws: bool,
-    drawn: usize,
-    news: Vec<String>,
+    how: How,
     gone: bool,
 }
 
+enum How {
+    Json,
+    Lines,
+    Drawn {
+        drawing: Drawing,
+        color: bool,
+        /// The last that was said.
+        news: Vec<String>,
+    },
+}
+
 impl Screen {
-    pub(super) fn new(json: bool) -> Self {
-        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-        Self {
-            json,
-            redraws: !json && !dumb && stdout().is_terminal(),
-            drawn: 0,
-            news: Vec::new(),
-            gone: false,
+    pub(super) fn new(json: bool) -> std::io::Result<Self> {
+        let how = if json {
+            How::Json
+        } else if terminal::can_draw() {
+            How::Drawn { drawing: Drawing::begin()?, color: terminal::wants_color(), news: Vec::new() }
+        } else {
+            How::Lines
+        };
+        Ok(Self { how, gone: false })
+    }
+
+    /// How often it wants to be shown something.
+    pub(super) fn shows_every(&self) -> Duration {
+        match self.how {
+            How::Drawn { .. } => Duration::from_millis(100),
+            _ => Duration::from_secs(1),
         }
     }
 
@@ -151,65 +178,77 @@ impl Screen {
     }
 
     pub(super) fn show(&mut self, snapshot: &Snapshot) -> std::io::Result<()> {
-        if self.json {
-            return self.print(&format!("{}\n", snapshot.json()));
-        }
-        if !self.redraws {
-            let mut text: String = snapshot.news.iter().map(|line| format!("{line}\n")).collect();
-            text.push_str(&snapshot.line());
-            text.push('\n');
-            return self.print(&text);
-        }
-        self.news.extend(snapshot.news.iter().cloned());
-        let surplus = self.news.len().saturating_sub(NEWS);
-        self.news.drain(..surplus);
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
-        }
-        let mut lines = vec![snapshot.line(), String::new()];
-        lines.extend(snapshot.lanes.iter().map(|(name, lanes)| format!("  {name:10} {lanes}")));
-        lines.push(String::new());
-        lines.extend((0..NEWS).map(|index| self.news.get(index).cloned().unwrap_or_default()));
-        for line in &lines {
-            let line: String = line.chars().take(columns()).collect();
-            text.push_str(&format!("\r\x1b[K{line}\n"));
-        }
-        self.drawn = lines.len();
-        self.print(&text)
+        let shown = match &mut self.how {
+            How::Json => print(&format!("{}\n", snapshot.json())),
+            How::Lines => {
+                let mut text: String = snapshot.news.iter().map(|line| format!("{line}\n")).collect();
+                text.push_str(&snapshot.line());
+                text.push('\n');
+                print(&text)
+            }
+            How::Drawn { drawing, color, news } => {
+                remember(news, snapshot);
+                match drawing.frame(&frame::over(snapshot, news, terminal::size(), *color)) {
+                    // A panic somewhere gave the terminal back, and what it said is to be read.
+                    Ok(false) => {
+                        self.how = How::Lines;
+                        Ok(())
+                    }
+                    shown => shown.map(|_| ()),
+                }
+            }
+        };
+        self.unless_gone(shown)
     }
 
     pub(super) fn finish(&mut self, snapshot: &Snapshot) -> std::io::Result<()> {
-        if self.json {
-            return self.print(&format!("{}\n", snapshot.json()));
-        }
-        let news: String = match self.redraws {
-            true => String::new(),
-            false => snapshot.news.iter().map(|line| format!("{line}\n")).collect(),
+        let text = match std::mem::replace(&mut self.how, How::Lines) {
+            How::Json => format!("{}\n", snapshot.json()),
+            How::Lines => {
+                let news: String = snapshot.news.iter().map(|line| format!("{line}\n")).collect();
+                format!("{news}\n{}\n", snapshot.summary())
+            }
+            How::Drawn { drawing, color, mut news } => {
+                remember(&mut news, snapshot);
+                drop(drawing);
+                frame::last(snapshot, &news, terminal::size(), color)
+            }
         };
-        self.print(&format!("{news}\n{}\n", snapshot.summary()))
+        let shown = print(&text);
+        self.unless_gone(shown)
     }
 
-    fn print(&mut self, text: &str) -> std::io::Result<()> {
-        let mut out = stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    /// Gives the terminal to the shell, as Ctrl-Z asks, until the shell gives it back.
+    pub(super) fn suspend(&mut self) -> std::io::Result<()> {
+        terminal::restore();
+        crate::sys::stop_here();
+        if let How::Drawn { drawing, .. } = &self.how {
+            drawing.again()?;
+        }
+        Ok(())
+    }
+
+    fn unless_gone(&mut self, shown: std::io::Result<()>) -> std::io::Result<()> {
+        match shown {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 self.gone = true;
                 Ok(())
             }
-            result => result,
+            shown => shown,
         }
     }
 }
 
-fn columns() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(110)
+fn remember(news: &mut Vec<String>, snapshot: &Snapshot) {
+    news.extend(snapshot.news.iter().cloned());
+    news.drain(..news.len().saturating_sub(MOST_NEWS));
 }
 
-/// Leaves the terminal as it was found: nothing was changed of it but where the cursor stands.
-pub(super) fn restore_terminal() {
-    println!();
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
-/// How many of the last events are shown.
-const NEWS: usize = 8;
+/// More are not remembered; no terminal has as many rows.
+const MOST_NEWS: usize = 500;

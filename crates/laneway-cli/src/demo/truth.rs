@@ -63,6 +63,12 @@ impl Truth {
         counts
     }
 
+    /// What was produced to each partition.
+    pub(super) fn produced_each(&self) -> Vec<u64> {
+        let each = self.partitions.iter();
+        each.map(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).produced).collect()
+    }
+
     fn with(&self, partition: i32, act: impl FnOnce(&mut Partition)) {
         if let Some(partition) = usize::try_from(partition).ok().and_then(|index| self.partitions.get(index))
         {

@@ -6,6 +6,8 @@ mod java;
 
 use std::path::Path;
 
+use crate::shown::{is_a_propertys_name, leading_name, shown_path};
+
 /// A property and where it was given.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Property {
@@ -56,10 +58,17 @@ impl Given {
 pub(crate) fn read(path: Option<&Path>, given: &[String]) -> Result<Given, String> {
     let mut all = Given::default();
     if let Some(path) = path {
-        let shown = path.display();
+        let shown = shown_path(path);
         let text = std::fs::read(path).map_err(|error| format!("properties file {shown}: {error}"))?;
         let pairs = file::parse(&text).map_err(|error| format!("properties file {shown}: {error}"))?;
-        for (key, value) in pairs {
+        for file::Pair { line, key, value, is_bare } in pairs {
+            // A piece of a value that should have been on the line before.
+            if !is_a_propertys_name(&key) || (is_bare && !key.contains('.')) {
+                return Err(format!(
+                    "properties file {shown}: line {line}: it does not begin with a property's name; a value that \
+                     goes on over several lines needs a backslash at the end of each but the last"
+                ));
+            }
             all.put(&key, value, Source::File);
         }
     }
@@ -67,18 +76,16 @@ pub(crate) fn read(path: Option<&Path>, given: &[String]) -> Result<Given, Strin
         let (key, value) = text
             .split_once('=')
             .ok_or_else(|| format!("-X \"{}\": KEY=VALUE is wanted", leading_name(text)))?;
-        if key.trim().is_empty() {
+        let key = key.trim();
+        if key.is_empty() {
             return Err("-X: the name of a property is missing before \"=\"".into());
         }
-        all.put(key.trim(), value.to_owned(), Source::CommandLine);
+        if !is_a_propertys_name(key) {
+            return Err("-X: KEY=VALUE is wanted, and what is before \"=\" is not a property's name".into());
+        }
+        all.put(key, value.to_owned(), Source::CommandLine);
     }
     java::translate(&all)
-}
-
-/// What may be shown of a text that was to be KEY=VALUE: behind the name may be a secret.
-fn leading_name(text: &str) -> &str {
-    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
-    text.find(|character| !is_of_a_name(character)).map_or(text, |end| &text[..end])
 }
 
 #[cfg(test)]
