@@ -4,7 +4,7 @@
 use super::MAX_RUNS;
 use super::ahead::Runs;
 use super::bits::Bits;
-use super::coder::{Bit, Decoder, Encoder};
+use super::coder::{Bit, Decoder, Encoder, SLACK};
 
 /// More blocks than this are not looked at.
 pub(super) const MAX_BLOCKS: usize = 1 << 16;
@@ -12,7 +12,7 @@ pub(super) const MAX_BLOCKS: usize = 1 << 16;
 /// The most whole runs that fit into `room` bits, and those bits. `words` has a bit for each offset behind
 /// the base.
 pub(super) fn encode(words: &[u64], runs: &Runs<'_>, room: usize) -> Option<(usize, Bits)> {
-    let mut count = runs.below(words.len() as u64 * 64 + 1);
+    let mut count = runs.below(words.len() as u64 * 64 + 1).min(MAX_RUNS);
     while count > 0 {
         let bits = runs.end(count) as usize - 1;
         let blocks = bits.div_ceil(64);
@@ -24,26 +24,29 @@ pub(super) fn encode(words: &[u64], runs: &Runs<'_>, room: usize) -> Option<(usi
     None
 }
 
-/// The first `bits` of `words`, or the number of blocks that fit.
+/// The first `bits` of `words`, at least one, or the number of blocks that fit.
 fn attempt(words: &[u64], bits: usize, room: usize) -> Result<Bits, usize> {
     let blocks = bits.div_ceil(64);
-    let word = |at: usize| {
-        let word = words.get(at).copied().unwrap_or(0);
-        if at + 1 == blocks { word & (u64::MAX << (blocks * 64 - bits)) } else { word }
-    };
+    let behind = (u64::MAX >> 1) >> ((bits - 1) % 64);
     let mut coder = Encoder::new();
-    let len = usize::BITS - blocks.leading_zeros();
-    coder.uniform(u64::from(len) - 1, LENGTHS);
-    coder.raw(blocks as u64, len - 1);
+    let len = bits.ilog2();
+    coder.uniform(u64::from(len), LENGTHS);
+    coder.raw(bits as u64, len);
     let (mut ones, mut mixed) = (0, 0);
-    for at in 0..blocks {
-        let count = word(at).count_ones();
-        mixed += u32::from(count % 64 != 0);
-        ones += count % 64;
+    for word in &words[..blocks] {
+        let count = word.count_ones() % 64;
+        mixed += u32::from(count != 0);
+        ones += count;
     }
     let start = level(if mixed == 0 { 0 } else { ones * 1024 / mixed });
     coder.uniform(start as u64, LEVELS as u64);
     let mut model = Model::new(start);
+    let word = |at: usize| match words[at] {
+        // What is behind the end is as most are.
+        last if at + 1 == blocks && start >= LEVELS / 2 => last | behind,
+        last if at + 1 == blocks => last & !behind,
+        word => word,
+    };
     for at in 0..blocks {
         let word = word(at);
         let count = word.count_ones();
@@ -59,19 +62,19 @@ fn attempt(words: &[u64], bits: usize, room: usize) -> Result<Bits, usize> {
         let (rarer, rare) = if count > 32 { (!word, 64 - count) } else { (word, count) };
         coder.uniform(rank(rarer), WAYS[rare as usize][64]);
         model.learn(count);
-        if coder.len() > room + 2 {
+        if coder.len() > room + SLACK {
             return Err(at);
         }
     }
-    let payload = coder.finish();
-    if payload.len() > room { Err(blocks - 1) } else { Ok(payload) }
+    coder.finish().filter(|payload| payload.len() <= room).ok_or(blocks - 1)
 }
 
 /// The finished runs, `[start, end)` behind the base. `None` if no map of ours says that.
 pub(super) fn decode(payload: &Bits) -> Option<Vec<(u32, u32)>> {
     let mut coder = Decoder::new(payload);
     let len = coder.uniform(LENGTHS) as u32;
-    let blocks = (1 << len | coder.raw(len)) as usize;
+    let bits = (1 << len | coder.raw(len)) as usize;
+    let blocks = bits.div_ceil(64);
     if blocks > MAX_BLOCKS {
         return None;
     }
@@ -93,6 +96,12 @@ pub(super) fn decode(payload: &Bits) -> Option<Vec<(u32, u32)>> {
         let word = unrank(coder.uniform(WAYS[rare][64]), rare);
         words.push(if count > 32 { !word } else { word });
         model.learn(count as u32);
+        if coder.beyond() {
+            return None;
+        }
+    }
+    if let Some(last) = words.last_mut() {
+        *last &= u64::MAX << (blocks * 64 - bits);
     }
     ranges(&words)
 }
@@ -177,18 +186,18 @@ const FULL: usize = 2;
 impl Model {
     fn new(level: usize) -> Self {
         let kinds = [[Bit::EVEN; 2]; 3];
-        Self { kinds, before: MIXED, density: DENSITIES[level], seen: 2 }
+        Self { kinds, before: MIXED, density: DENSITIES[level], seen: 8 }
     }
 
     fn learn(&mut self, count: u32) {
         self.before = MIXED;
-        self.seen = (self.seen + 1).min(24);
+        self.seen = (self.seen + 1).min(48);
         self.density = (self.density * (self.seen - 1) + count * 1024) / self.seen;
     }
 }
 
-/// Numbers of blocks have 1 to 17 bits.
-const LENGTHS: u64 = 17;
+/// Numbers of offsets have 1 to 23 bits.
+const LENGTHS: u64 = 23;
 const LEVELS: usize = 32;
 
 /// Densities at which counts are expected: the square of sin((i + 1/2) π / 64), of 65,536, so that what a

@@ -64,8 +64,10 @@ impl Encoder {
         self.out.len() * 32 + self.range.leading_zeros() as usize + 2
     }
 
-    /// The shortest bits that mean all that was written, when zeros follow.
-    pub(super) fn finish(mut self) -> Bits {
+    /// The shortest bits that mean all that was written, when zeros follow. `None` if it ends in more zeros
+    /// than a reader believes.
+    pub(super) fn finish(mut self) -> Option<Bits> {
+        let written = self.out.len() * 32;
         let mut last = self.low;
         for zeros in (0..64).rev() {
             let mask = (1u64 << zeros) - 1;
@@ -83,7 +85,7 @@ impl Encoder {
         let word = |pair: &[u32]| u64::from(pair[0]) << 32 | pair.get(1).copied().map_or(0, u64::from);
         let mut bits = Bits::from_words(self.out.chunks(2).map(word).collect());
         bits.strip();
-        bits
+        (written <= bits.len() + ZEROS).then_some(bits)
     }
 
     #[inline]
@@ -114,6 +116,12 @@ impl Encoder {
         }
     }
 }
+
+/// By so many bits the end may come out shorter than it looked, if it is lucky with its zeros.
+pub(super) const SLACK: usize = 16;
+
+/// As many zeros at the end are believed: so what a text can make a reader do is bounded by its length.
+const ZEROS: usize = 96;
 
 /// Reads what an [`Encoder`] wrote. Whatever it is given, it gives answers, and never fails.
 #[derive(Debug)]
@@ -179,6 +187,11 @@ impl<'a> Decoder<'a> {
         value
     }
 
+    /// True if more was read than can have been written.
+    pub(super) fn beyond(&self) -> bool {
+        self.at > self.bits.len() + ZEROS + 64
+    }
+
     fn renormalise(&mut self) {
         if self.range < 1 << 32 {
             self.code = self.code << 32 | self.bits.get(self.at, 32);
@@ -208,7 +221,7 @@ impl Bit {
 
     /// A 0 is expected, `zero` of 65,536.
     pub(super) const fn expecting(zero: u16) -> Self {
-        Self { zero, seen: 1 }
+        Self { zero, seen: 2 }
     }
 
     #[inline]
@@ -277,7 +290,7 @@ mod tests {
                 }
             }
             let most = encoder.len();
-            let bits = encoder.finish();
+            let Some(bits) = encoder.finish() else { return Ok(()) };
             prop_assert!(bits.len() <= most, "{} bits, {most} were announced", bits.len());
             let mut decoder = Decoder::new(&bits);
             let mut model = Bit::EVEN;
@@ -292,6 +305,7 @@ mod tests {
                     Symbol::Raw(value, count) => prop_assert_eq!(decoder.raw(count), value),
                 }
             }
+            prop_assert!(!decoder.beyond());
         }
     }
 }

@@ -41,8 +41,7 @@
 //! - **One run** (nothing is unfinished but the base): how many are finished, in binary without its leading 1,
 //!   and then a 1.
 //! - **Bitmap**: a bit for each offset, 1 for finished. It ends with the last 1.
-//! - **Blocks**: through a range coder, the number of blocks of 64 offsets, the density to begin with, and for
-//!   each block whether it is all the same; else how many of it are finished, expected by the binomial
+//! - **Blocks**: through a range coder, the number of offsets, the density to begin with, and for each block of 64 whether it is all the same; else how many of it are finished, expected by the binomial
 //!   distribution at the density so far, and which of the ways to choose so many it is. For what is random,
 //!   that is the entropy, at a price per block and not per offset.
 //! - **Runs**: through the range coder with adaptive bits: how many are not finished, how many are, how often
@@ -86,7 +85,7 @@
 //! # What hostile text can do
 //!
 //! Nothing but waste what it was paid for: reading takes time and memory in the length of the text, and at
-//! most 2^20 runs (16 MiB) and 2^31 offsets, which is also where writing stops.
+//! most 2^17 runs (3 MiB) and 2^31 offsets, which is also where writing stops.
 
 mod ahead;
 mod bits;
@@ -279,7 +278,7 @@ pub fn decode(text: &str, place: Place<'_>, base: i64) -> Result<FinishedAhead, 
 const MAX_SPAN: i64 = 1 << 31;
 
 /// No map has more finished runs.
-const MAX_RUNS: usize = 1 << 20;
+const MAX_RUNS: usize = 1 << 17;
 
 /// A map without its header and checksum.
 #[derive(Debug)]
@@ -389,9 +388,9 @@ fn single(runs: &Runs<'_>, room: usize) -> Option<Draft> {
 }
 
 fn one_run(payload: &Bits) -> Option<Vec<(u32, u32)>> {
-    let width = payload.len().checked_sub(1)?;
-    let finished = 1 << width.min(63) | payload.get(0, width.min(63));
-    (width <= 30).then_some(vec![(1, 1 + finished as u32)])
+    let width = payload.len().checked_sub(1).filter(|width| *width <= 30)?;
+    let finished = 1 << width | payload.get(0, width) as u32;
+    Some(vec![(1, 1 + finished)])
 }
 
 fn bitmap(mut words: Vec<u64>, runs: &Runs<'_>, room: usize) -> Option<Draft> {

@@ -2,7 +2,7 @@
 
 use super::ahead::Runs;
 use super::bits::Bits;
-use super::coder::{Bit, Decoder, Encoder};
+use super::coder::{Bit, Decoder, Encoder, SLACK};
 use super::{MAX_RUNS, MAX_SPAN};
 
 /// So many offsets not finished, so many finished, and the same again so many times.
@@ -50,13 +50,12 @@ fn attempt(runs: &Runs<'_>, count: usize, room: usize) -> Result<Bits, usize> {
         model.encode(&mut coder, token);
         coder.bit(&mut model.end, lengths.peek().is_none());
         before_last = done;
-        if coder.len() > room + 2 {
+        if coder.len() > room + SLACK {
             return Err(before_last);
         }
         done += token.again as usize + 1;
     }
-    let payload = coder.finish();
-    if payload.len() > room { Err(before_last) } else { Ok(payload) }
+    coder.finish().filter(|payload| payload.len() <= room).ok_or(before_last)
 }
 
 /// The finished runs, `[start, end)` behind the base. `None` if no map of ours says that.
@@ -64,9 +63,14 @@ pub(super) fn decode(payload: &Bits) -> Option<Vec<(u32, u32)>> {
     let mut coder = Decoder::new(payload);
     let mut model = Model::new();
     let mut ranges = Vec::new();
-    let mut at = 0u64;
+    let (mut at, mut last) = (0u64, None);
     loop {
         let token = model.decode(&mut coder);
+        // What comes again is said once; and nothing is made of what is not there.
+        if last == Some((token.unfinished, token.finished)) || coder.beyond() {
+            return None;
+        }
+        last = Some((token.unfinished, token.finished));
         let each = u64::from(token.unfinished) + u64::from(token.finished);
         let end = each.saturating_mul(u64::from(token.again) + 1).saturating_add(at);
         if end > MAX_SPAN as u64 || ranges.len() + token.again as usize >= MAX_RUNS {
@@ -139,7 +143,7 @@ struct Number {
 
 impl Number {
     fn new() -> Self {
-        Self { widths: [Bit::EVEN; 32], seconds: [Bit::EVEN; 32] }
+        Self { widths: [Bit::EVEN; 32], seconds: [Bit::expecting(38_000); 32] }
     }
 
     fn encode(&mut self, coder: &mut Encoder, number: u32) {
