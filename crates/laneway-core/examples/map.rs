@@ -119,7 +119,7 @@ fn records(offsets: u32, unfinished: Which, seed: u64) -> Vec<(i64, bool)> {
     let record = |offset: u32| {
         let open = match unfinished {
             Which::First => offset == 0,
-            Which::Every(step) => offset % step == 0,
+            Which::Every(step) => offset.is_multiple_of(step),
             Which::Runs(done, not) => offset == 0 || offset % (done + not) >= done,
             Which::HeadAndTail => offset == 0 || (offset >= offsets / 2 && random.below(2) == 0),
             // Exactly so many, all choices as likely.

@@ -38,7 +38,7 @@ fn attempt(words: &[u64], bits: usize, room: usize) -> Result<Bits, usize> {
         mixed += u32::from(count != 0);
         ones += count;
     }
-    let start = level(if mixed == 0 { 0 } else { ones * 1024 / mixed });
+    let start = level((ones * 1024).checked_div(mixed).unwrap_or(0));
     coder.uniform(start as u64, LEVELS as u64);
     let mut model = Model::new(start);
     let word = |at: usize| match words[at] {

@@ -41,9 +41,10 @@
 //! - **One run** (nothing is unfinished but the base): how many are finished, in binary without its leading 1,
 //!   and then a 1.
 //! - **Bitmap**: a bit for each offset, 1 for finished. It ends with the last 1.
-//! - **Blocks**: through a range coder, the number of offsets, the density to begin with, and for each block of 64 whether it is all the same; else how many of it are finished, expected by the binomial
-//!   distribution at the density so far, and which of the ways to choose so many it is. For what is random,
-//!   that is the entropy, at a price per block and not per offset.
+//! - **Blocks**: through a range coder, the number of offsets, the density to begin with, and for each block of
+//!   64 whether it is all the same; else how many of it are finished, expected by the binomial distribution at
+//!   the density so far, and which of the ways to choose so many it is. For what is random, that is the
+//!   entropy, at a price per block and not per offset.
 //! - **Runs**: through the range coder with adaptive bits: how many are not finished, how many are, how often
 //!   the same comes again, whether that was all. For what is sparse, regular or long.
 //!
@@ -64,23 +65,22 @@
 //! # How strong the checksum is
 //!
 //! It is a CRC (CRC-17 and CRC-21 of CAN FD, CRC-32C) over the group, the topic, the partition, the base, the
-//! encoding, and what is finished. What differs by one burst no longer than the checksum is refused *for
-//! certain*: any other partition below 131,072, and a base whose difference touches no more than 17 (21, 32)
-//! neighbouring bits, so nearly every small move; any damage to one character, or two neighbouring ones of
-//! Base64, that does not touch the checksum itself. Everything else is taken for valid once in 131,072 times
-//! (one run), 2,097,152 times (bitmaps, and what has at most 11 bytes), or 4,294,967,296 times. It is against
-//! accidents, and no secret: whoever may write commits may write maps.
+//! encoding, and what is finished, so whatever differs by one burst no longer than the checksum is refused *for
+//! certain*: a map at another partition (below 131,072) of its topic, and one whose commit was moved to a base
+//! that differs in no more than 17 (21, 32) neighbouring bits, as nearly all do that are near. Everything else
+//! is taken for valid once in 131,072 times (one run), 2,097,152 times (bitmaps, and small maps), or
+//! 4,294,967,296 times (from about 11 bytes on). It is against accidents, and no secret: whoever may write
+//! commits may write maps.
 //!
-//! Why not longer everywhere: the map of one unfinished record among 10,000 is 4 bytes with it. The commonest
-//! accidents, a map at another partition's commit or at a commit moved by hand, are those that are refused
-//! for certain.
+//! Why it is not longer everywhere: the map of one unfinished record among 10,000 is 4 bytes with it, and a
+//! bitmap is what it is when nothing smaller exists. Where there is room, it has 32 bits.
 //!
 //! # What it does not know
 //!
 //! Whether the log is still the same. A log that was truncated and written again holds other records at the
-//! same offsets. They have a higher leader epoch than the commit has: so whoever skips looks at the record's,
-//! and does not skip one whose epoch is higher than the committed one. That costs repeats while the
-//! watermark's epoch is behind, never loss. And a map that ends above the log's end is of another log.
+//! same offsets; they have a higher leader epoch than any that was known at the commit. So whoever skips does
+//! not skip a record whose leader epoch is higher than the commit's; and a map that ends above the log's end
+//! is of another log.
 //!
 //! # What hostile text can do
 //!
