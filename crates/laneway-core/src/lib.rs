@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+pub mod map;
 mod member;
 mod port;
 mod schedule;
