@@ -94,6 +94,8 @@ impl Member {
         if self.commits.is_busy() {
             return false;
         }
+        let gone = self.lanes.iter().filter(|(_, lane)| lane.is_gone(now)).map(|(of, _)| of.clone());
+        self.lose(now, &gone.collect::<Vec<_>>(), "its topic does not exist any more", port);
         let offsets = self.uncommitted(port);
         if offsets.is_empty() {
             return true;
@@ -125,7 +127,7 @@ impl Member {
         port: &mut impl Port,
     ) -> bool {
         // I13: the broker does not check what is committed without a member id (librdkafka#5585).
-        if !port.member_is_known() {
+        if !port.member_is_known() || self.lose_what_the_group_passed_on(now, port) {
             return false;
         }
         let token = self.token();
@@ -161,7 +163,12 @@ impl Member {
             _ => Standing::Past,
         };
         let (acknowledged, refused) = match result {
-            Ok(partitions) => self.sort_answers(&sent, partitions),
+            Ok(partitions) => self.sort_answers(now, &sent, partitions),
+            Err((CommitFailure::UnknownPartition, error)) => {
+                let all = sent.offsets.keys().cloned();
+                let refused = all.map(|of| (of, Some((CommitFailure::UnknownPartition, error.clone()))));
+                self.sort_answers(now, &sent, refused.collect())
+            }
             Err(refused) => (Vec::new(), Some(refused)),
         };
         if !acknowledged.is_empty() {
@@ -174,6 +181,10 @@ impl Member {
         port.report(Report::CommitFailed(error.clone()));
         self.commits.not_before = now + AGAIN;
         match verdict(failure, standing) {
+            // Nothing hurries: the watch for topics, or the group, will tell what became of it.
+            Verdict::Retry if failure == CommitFailure::UnknownPartition && self.hold.is_none() => {
+                self.commits.not_before = now + self.settings.commit_interval.max(AGAIN);
+            }
             Verdict::Retry => {}
             Verdict::AwaitEvent if matches!(self.phase, Phase::In) => {
                 self.commits.not_before = now + self.settings.commit_interval.max(AGAIN);
@@ -193,20 +204,26 @@ impl Member {
 
     fn sort_answers(
         &mut self,
+        now: Duration,
         sent: &Sent,
         answers: Vec<(TopicPartition, Option<(CommitFailure, String)>)>,
     ) -> Sorted {
         let mut acknowledged = Vec::new();
-        let mut refused = None;
+        let mut refused: Option<(CommitFailure, String)> = None;
         for (partition, failure) in answers {
             let Some((epoch, position)) = sent.offsets.get(&partition).copied() else { continue };
+            let lane = self.lanes.get_mut(&partition).filter(|lane| lane.id.epoch == epoch);
             if let Some((failure, error)) = failure {
-                refused = refused.or(Some((failure, format!("{partition}: {error}"))));
+                if failure == CommitFailure::UnknownPartition {
+                    lane.into_iter().for_each(|lane| lane.is_unknown(now));
+                }
+                // That a partition is gone says nothing about the member.
+                if refused.as_ref().is_none_or(|(first, _)| *first == CommitFailure::UnknownPartition) {
+                    refused = Some((failure, format!("{partition}: {error}")));
+                }
                 continue;
             }
-            if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.id.epoch == epoch) {
-                lane.acknowledge(position);
-            }
+            lane.into_iter().for_each(|lane| lane.acknowledge(position));
             acknowledged.push((partition, position));
         }
         (acknowledged, refused)

@@ -167,9 +167,13 @@ impl World {
         self.changed(heard.saturating_sub(now) + Duration::from_secs(1));
     }
 
-    /// Until its next event a member can't know that its partitions may be anyone's.
+    /// Until its next event a member can't know that its partitions may be anyone's. In the classic protocols it
+    /// can when it commits: then its client is in another generation.
     pub(super) fn mislead(&mut self, host: usize) {
-        self.check.excuse(host);
+        match self.run.protocol {
+            Protocol::Consumer => self.check.excuse(host),
+            Protocol::Eager | Protocol::Cooperative => self.check.excuse_lanes(host),
+        }
         let Host { misled, events, .. } = &mut self.hosts[host];
         *misled = Some(events.0 + 1);
     }

@@ -174,6 +174,13 @@ impl Port for Process {
         self.client.as_ref().is_some_and(Client::is_known)
     }
 
+    fn generation(&self) -> Option<i32> {
+        if self.sabotage == Some(Sabotage::NoFence) {
+            return None;
+        }
+        self.client.as_ref().map(Client::generation)
+    }
+
     fn assignment(&self) -> Option<BTreeSet<TopicPartition>> {
         if self.sabotage == Some(Sabotage::Blind) {
             return None;

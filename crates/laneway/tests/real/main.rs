@@ -6,6 +6,7 @@ mod crashes;
 mod lanes;
 mod moves;
 mod prove;
+mod statics;
 mod support;
 
 #[test]

@@ -1,6 +1,7 @@
 //! Members under test: consumers that record what they do, in this process or in processes of their own
 //! (this test binary, started again), and the traffic they read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -37,6 +38,10 @@ pub(crate) struct Spec {
     pub(crate) reset: OffsetReset,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) allow_long_drain: bool,
+    /// Makes it a static member.
+    pub(crate) instance: Option<String>,
+    /// What it reads, if not the scene's topic.
+    pub(crate) topics: Option<String>,
 }
 
 /// What a handler does with a record.
@@ -60,6 +65,8 @@ impl Default for Spec {
             reset: OffsetReset::Earliest,
             properties: Vec::new(),
             allow_long_drain: false,
+            instance: None,
+            topics: None,
         }
     }
 }
@@ -172,6 +179,7 @@ impl Scene {
             partition.to_string(),
             spec.drain.as_millis().to_string(),
             reset.to_owned(),
+            spec.instance.clone().unwrap_or_default(),
         ];
         words.extend(spec.properties.iter().map(|(key, value)| format!("{key}={value}")));
         command
@@ -242,6 +250,18 @@ impl Member {
         runtime().block_on(self.run.take().expect("a member that runs")).expect("a task that was not aborted")
     }
 
+    /// The partitions whose lanes run here.
+    pub(crate) fn partitions(&self) -> BTreeSet<TopicPartition> {
+        let lanes = self.handle.status().lanes;
+        let running = lanes.into_iter().filter(|lane| lane.state == laneway::LaneState::Running);
+        running.map(|lane| lane.lane.partition).collect()
+    }
+
+    /// Rebalance events that it has answered.
+    pub(crate) fn rebalances(&self) -> u64 {
+        self.handle.status().rebalances
+    }
+
     /// How many lanes run here.
     pub(crate) fn lanes(&self) -> usize {
         self.handle.status().lanes.iter().filter(|lane| lane.state == laneway::LaneState::Running).count()
@@ -260,7 +280,7 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     let mut builder = Consumer::builder()
         .brokers(&scene.brokers)
         .group(&scene.group)
-        .topics([&scene.topic])
+        .topics([spec.topics.as_ref().unwrap_or(&scene.topic)])
         .protocol(scene.protocol)
         .offset_reset(spec.reset)
         .drain_deadline(spec.drain)
@@ -268,6 +288,9 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
         .on_event(move |event| record_event(&recorder, event));
     for (key, value) in &spec.properties {
         builder = builder.property(key, value);
+    }
+    if let Some(instance) = &spec.instance {
+        builder = builder.instance_id(instance);
     }
     if spec.allow_long_drain {
         builder = builder.allow_drains_longer_than_the_rebalance_timeout();
@@ -351,8 +374,20 @@ impl Drop for Begun<'_> {
 pub(crate) fn run_member_process() {
     let Ok(words) = std::env::var(MEMBER) else { return };
     let words: Vec<&str> = words.split('\t').collect();
-    let [brokers, group, topic, protocol, name, file, work, partition, drain, reset, properties @ ..] =
-        &words[..]
+    let [
+        brokers,
+        group,
+        topic,
+        protocol,
+        name,
+        file,
+        work,
+        partition,
+        drain,
+        reset,
+        instance,
+        properties @ ..,
+    ] = &words[..]
     else {
         panic!("{MEMBER} has {} words", words.len());
     };
@@ -378,6 +413,9 @@ pub(crate) fn run_member_process() {
             let recorder = kept.clone();
             move |event| record_event(&recorder, event)
         });
+    if !instance.is_empty() {
+        builder = builder.instance_id(*instance);
+    }
     for property in properties {
         let (key, value) = property.split_once('=').expect("key=value");
         builder = builder.property(key, value);

@@ -132,6 +132,10 @@ impl Client {
         }
     }
 
+    pub(super) fn generation(&self) -> i32 {
+        self.generation
+    }
+
     pub(super) fn has_id(&self) -> bool {
         self.id != NOBODY
     }

@@ -30,7 +30,8 @@ impl ClientThread {
             self.last_error = Some(error.message.clone());
         }
         let kind = match error.code {
-            codes::FENCED_INSTANCE_ID => Some(ErrorKind::Fenced),
+            // With KIP-848 it is the second one of a name that is refused.
+            codes::FENCED_INSTANCE_ID | codes::UNRELEASED_INSTANCE_ID => Some(ErrorKind::Fenced),
             codes::GROUP_AUTHORIZATION_FAILED | codes::TOPIC_AUTHORIZATION_FAILED => Some(ErrorKind::Refused),
             _ if fatal => Some(ErrorKind::Fatal),
             codes::_ALL_BROKERS_DOWN => {
@@ -67,6 +68,7 @@ pub(super) fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
         codes::REBALANCE_IN_PROGRESS => CommitFailure::RebalanceInProgress,
         codes::FENCED_INSTANCE_ID => CommitFailure::FencedInstance,
         codes::STALE_MEMBER_EPOCH => CommitFailure::StaleEpoch,
+        codes::UNKNOWN_TOPIC_OR_PART | codes::UNKNOWN_TOPIC_ID => CommitFailure::UnknownPartition,
         codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
         _ => CommitFailure::Other,
     };

@@ -90,6 +90,8 @@ struct ClientThread {
     strays: u64,
     shown_after: Option<Instant>,
     member_id: String,
+    /// The member id and the generation at the last rebalance event.
+    standing: (String, i32),
     failed: Option<Error>,
 }
 
@@ -162,6 +164,7 @@ impl ClientThread {
             strays: 0,
             shown_after: None,
             member_id: String::new(),
+            standing: (String::new(), -1),
             failed: None,
         })
     }
@@ -245,11 +248,13 @@ impl ClientThread {
             return;
         }
         match event {
-            NativeEvent::Rebalance { assign: true, partitions } => self.input(Input::Assign(partitions)),
+            NativeEvent::Rebalance { assign: true, partitions } => {
+                self.note_standing();
+                self.input(Input::Assign(partitions));
+            }
             NativeEvent::Rebalance { assign: false, partitions } => {
-                let lost = self.world.membership.as_ref().is_some_and(|membership| {
-                    !membership.is_closing() && membership.client().assignment_lost()
-                });
+                let lost = self.is_lost();
+                self.note_standing();
                 self.input(Input::Revoke { partitions, lost });
             }
             NativeEvent::Commit { token, error, partitions } => {
@@ -271,6 +276,28 @@ impl ClientThread {
             | NativeEvent::Offsets { .. }
             | NativeEvent::TokenRefresh
             | NativeEvent::Other => {}
+        }
+    }
+
+    /// Whether the group has given away what an event takes away. `assignment_lost()` alone says too much: a
+    /// topic that was deleted sets it for the whole client (rdkafka_cgrp.c 6976). Then the member is the same,
+    /// in the same generation, and what still exists can be drained and committed.
+    fn is_lost(&self) -> bool {
+        let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) else {
+            return false;
+        };
+        let client = membership.client();
+        client.assignment_lost()
+            && (self.protocol == Protocol::Consumer
+                || client.fatal_error().is_some()
+                || self.standing != (client.member_id(), client.generation()))
+    }
+
+    /// Remembers as whom, and in which generation, the client told of an event.
+    fn note_standing(&mut self) {
+        if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
+            let client = membership.client();
+            self.standing = (client.member_id(), client.generation());
         }
     }
 
