@@ -42,6 +42,11 @@ impl World {
                 self.weather.answers_lost = self.now + length;
                 self.changed(length + SESSION);
             }
+            Action::TopicRefused(length) => {
+                self.tell(Who::World, |_| format!("commits of a topic are refused for {length:?}"));
+                self.broker.refused_until = self.now + length;
+                self.changed(length);
+            }
             Action::StartsFail(length) => {
                 self.tell(Who::World, |_| format!("no starts are found for {length:?}"));
                 self.weather.starts_fail = self.now + length;

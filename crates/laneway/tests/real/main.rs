@@ -7,6 +7,7 @@ mod lanes;
 mod moves;
 mod prove;
 mod statics;
+mod superseded;
 mod support;
 
 #[test]

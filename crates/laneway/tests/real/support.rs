@@ -40,6 +40,8 @@ pub(crate) struct Spec {
     pub(crate) allow_long_drain: bool,
     /// Makes it a static member.
     pub(crate) instance: Option<String>,
+    /// Membership looks for changes of topics by itself.
+    pub(crate) membership_refresh: Option<Duration>,
     /// What it reads, if not the scene's topic.
     pub(crate) topics: Option<String>,
 }
@@ -66,6 +68,7 @@ impl Default for Spec {
             properties: Vec::new(),
             allow_long_drain: false,
             instance: None,
+            membership_refresh: None,
             topics: None,
         }
     }
@@ -291,6 +294,9 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     }
     if let Some(instance) = &spec.instance {
         builder = builder.instance_id(instance);
+    }
+    if let Some(each) = spec.membership_refresh {
+        builder = builder.membership_refreshes_metadata(each);
     }
     if spec.allow_long_drain {
         builder = builder.allow_drains_longer_than_the_rebalance_timeout();

@@ -404,6 +404,7 @@ fn failure(refusal: Refusal) -> CommitFailure {
         Refusal::RebalanceInProgress => CommitFailure::RebalanceInProgress,
         Refusal::StaleEpoch => CommitFailure::StaleEpoch,
         Refusal::FencedEpoch => CommitFailure::FencedEpoch,
+        Refusal::Partition => CommitFailure::Partition,
         Refusal::MemberIdRequired | Refusal::Unavailable => CommitFailure::Other,
     }
 }

@@ -17,7 +17,7 @@ use crate::client::reaper::Reaper;
 use crate::client::starts::{self, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
-use errors::commit_failure;
+use errors::commit_refusal;
 use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
@@ -259,11 +259,8 @@ impl ClientThread {
             }
             NativeEvent::Commit { token, error, partitions } => {
                 let result = match error {
-                    Some(error) => Err(commit_failure(&error)),
-                    None => Ok(partitions
-                        .into_iter()
-                        .map(|(partition, _, error)| (partition, error.as_ref().map(commit_failure)))
-                        .collect()),
+                    Some(error) => Err(commit_refusal(&error, &partitions)),
+                    None => Ok(partitions.into_iter().map(|(partition, ..)| (partition, None)).collect()),
                 };
                 self.input(Input::Committed { token, result });
             }
