@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
+mod deadlines;
 mod lanes;
 mod moves;
 mod prove;
 mod statics;
 mod superseded;
 mod support;
+mod thrown_out;
 
 #[test]
 #[ignore = "a member process of other tests"]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) struct Spec {
     /// What the handler does with a record, before it is finished.
     pub(crate) work: Work,
     pub(crate) drain: Duration,
+    pub(crate) commit_interval: Option<Duration>,
     pub(crate) reset: OffsetReset,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) allow_long_drain: bool,
@@ -47,7 +49,7 @@ pub(crate) struct Spec {
 }
 
 /// What a handler does with a record.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// Nothing.
     Nothing,
@@ -57,6 +59,10 @@ pub(crate) enum Work {
     SleepOn(i32, Duration),
     /// Likewise, on all partitions with even numbers.
     SleepOnEven(Duration),
+    /// Sleeps on the first two records of partitions with even numbers; the others take a millisecond.
+    SleepAtFirst(Duration),
+    /// Sleeps as many milliseconds as this says at the time.
+    Dial(&'static AtomicU64),
 }
 
 impl Default for Spec {
@@ -64,6 +70,7 @@ impl Default for Spec {
         Self {
             work: Work::Nothing,
             drain: Duration::from_secs(25),
+            commit_interval: None,
             reset: OffsetReset::Earliest,
             properties: Vec::new(),
             allow_long_drain: false,
@@ -169,6 +176,8 @@ impl Scene {
             Work::Sleep(time) => (time.as_millis(), -1),
             Work::SleepOn(partition, time) => (time.as_millis(), partition),
             Work::SleepOnEven(time) => (time.as_millis(), -2),
+            Work::SleepAtFirst(time) => (time.as_millis(), -3),
+            Work::Dial(_) => panic!("a dial reaches no other process"),
         };
         let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
         let mut words = vec![
@@ -295,6 +304,9 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     if let Some(instance) = &spec.instance {
         builder = builder.instance_id(instance);
     }
+    if let Some(interval) = spec.commit_interval {
+        builder = builder.commit_interval(interval);
+    }
     if let Some(each) = spec.membership_refresh {
         builder = builder.membership_refreshes_metadata(each);
     }
@@ -360,7 +372,15 @@ impl Handler for RecordedLane {
                 tokio::time::sleep(time).await
             }
             Work::SleepOnEven(time) if record.partition() % 2 == 0 => tokio::time::sleep(time).await,
-            Work::SleepOn(..) | Work::SleepOnEven(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Work::SleepAtFirst(time) if record.partition() % 2 == 0 && record.offset() < 2 => {
+                tokio::time::sleep(time).await
+            }
+            Work::Dial(time) => {
+                tokio::time::sleep(Duration::from_millis(time.load(Ordering::Relaxed))).await;
+            }
+            Work::SleepOn(..) | Work::SleepOnEven(_) | Work::SleepAtFirst(_) => {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
         }
         begun.finished = true;
         self.recorder.finished(&self.lane, record.offset());
@@ -403,6 +423,7 @@ pub(crate) fn run_member_process() {
         _ if time.is_zero() => Work::Nothing,
         -1 => Work::Sleep(time),
         -2 => Work::SleepOnEven(time),
+        -3 => Work::SleepAtFirst(time),
         partition => Work::SleepOn(partition, time),
     };
     let recorder = Recorder::to_file(Path::new(file)).expect("a history file");
