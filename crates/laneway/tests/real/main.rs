@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
+mod cycles;
 mod deadlines;
 mod lanes;
 mod moves;
