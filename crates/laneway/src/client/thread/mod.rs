@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{Input, Member, Port, Protocol, Reset, Settings, TopicPartition};
+use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition};
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
@@ -25,7 +25,7 @@ use crate::consumer::{StopReason, Summary};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
-use crate::lane::{Backoff, LaneMessage, Quota, Tell};
+use crate::lane::{Backoff, LaneMessage, Order, Quota, Tell};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
 
@@ -202,6 +202,9 @@ impl ClientThread {
             Message::Stop => self.begin_stop(StopReason::Asked),
             Message::Topics(seen) => self.on_topics(seen),
             Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
+                if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
+                    self.lose_runtime(&lane);
+                }
                 self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
                 self.world.lane_has_ended(&lane);
             }
@@ -215,6 +218,14 @@ impl ClientThread {
             Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
+    }
+
+    /// Nobody told a lane to end, and it has: its runtime was shut down under it. No lane can run any more.
+    /// What they finished is committed, and the group is left.
+    fn lose_runtime(&mut self, lane: &LaneId) {
+        let message = format!("{lane} ended by itself: the runtime that lanes run on was shut down");
+        self.failed.get_or_insert_with(|| Error::new(ErrorKind::Fatal, message));
+        self.input(Input::Stop);
     }
 
     fn begin_stop(&mut self, reason: StopReason) {
