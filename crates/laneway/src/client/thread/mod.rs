@@ -483,7 +483,7 @@ impl ClientThread {
         reaper.take((fetcher, membership, answers, asked));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
-        let by = self.stop.map(|(_, asked)| asked + self.longest_stop);
+        let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
         let patience = Instant::now() + REAP;
         let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {
@@ -520,3 +520,5 @@ const NO_BROKER: Duration = Duration::from_secs(30);
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the native clients may take to be destroyed before they are left to it.
 const REAP: Duration = Duration::from_millis(1_000);
+/// How long before the end of a stop that is given up, on a machine that is busy.
+const REAP_SLACK: Duration = Duration::from_millis(150);
