@@ -101,7 +101,7 @@ fn prove_2_members_stopped_at_once() {
         "stopped 0–300 ms after their start, beside 3 that work",
         drain,
         [3.0, 3.9, 3.5],
-        |protocol| brief_members(protocol, 30),
+        |protocol| brief_members(protocol, 30, (0, 300)),
     );
 }
 

@@ -77,6 +77,8 @@ struct ClientThread {
     longest_stop: Duration,
     /// A change of topics that membership has not been shown yet.
     to_show: Option<Change>,
+    /// When it joins: there are topics to subscribe to.
+    join_at: Option<Instant>,
     partitions: BTreeMap<String, i32>,
     missing_said: BTreeSet<String>,
     last_error: Option<String>,
@@ -152,6 +154,7 @@ impl ClientThread {
             stop: None,
             longest_stop,
             to_show: None,
+            join_at: None,
             partitions: BTreeMap::new(),
             missing_said: BTreeSet::new(),
             last_error: None,
@@ -340,6 +343,7 @@ impl ClientThread {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.join_if_due(now);
         self.input(Input::Tick);
         if let Some(result) = self.world.finish_search() {
             self.on_search(result);
