@@ -15,6 +15,9 @@ pub enum CommitFailure {
     StaleEpoch,
     /// FENCED_MEMBER_EPOCH (KIP-848): the group went on without this member.
     FencedEpoch,
+    /// UNKNOWN_TOPIC_OR_PART, TOPIC_AUTHORIZATION_FAILED: it is about a partition, and not about the member.
+    /// Which one is not known where several were committed at once.
+    Partition,
     /// Anything that a later try may mend: transport, time-outs, a coordinator that moves or loads, or a
     /// refusal that somebody may lift (authorization).
     Other,
@@ -51,7 +54,7 @@ pub fn verdict(failure: CommitFailure, standing: Standing) -> Verdict {
     use Standing as S;
     match (failure, standing) {
         (F::FencedInstance, _) => Verdict::Fatal,
-        (F::StaleEpoch | F::Other, _) => Verdict::Retry,
+        (F::StaleEpoch | F::Partition | F::Other, _) => Verdict::Retry,
         (F::RebalanceInProgress, S::Held | S::Past) => Verdict::Retry,
         // No JoinGroup goes out during a hold, so the generation can't have changed by our own doing.
         (F::UnknownMember | F::IllegalGeneration | F::FencedEpoch, S::Held) => Verdict::ThrownOut,

@@ -19,6 +19,10 @@ pub trait Port {
     /// a generation above 0 (KIP-848).
     fn member_is_known(&self) -> bool;
 
+    /// The generation of the group that the membership client is in; less than 0: in none. `None`: it could
+    /// not be asked. Only the classic protocols ask.
+    fn generation(&self) -> Option<i32>;
+
     /// What the membership client itself says it is assigned. `None`: it could not be asked.
     fn assignment(&self) -> Option<BTreeSet<TopicPartition>>;
 

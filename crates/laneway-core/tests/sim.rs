@@ -95,6 +95,24 @@ fn i2_a_commit_of_lanes_that_were_lost_is_caught() {
     assert_caught(Sabotage::CommitLost, Conditions::Faulty, &["which is another's", "behind", "I4: "]);
 }
 
+/// A change of metadata in a hold: the client is in another generation, and what it commits undoes what the
+/// new owner of a partition committed.
+#[test]
+fn i2_a_commit_in_a_generation_that_passed_over_the_hold_is_caught() {
+    let run = |seed, protocol, sabotage| {
+        Run { seed, protocol, conditions: Conditions::Faulty, sabotage }.carry_out().err()
+    };
+    let caught = |protocol| {
+        let blind = |seed| run(seed, protocol, Some(Sabotage::NoFence)).map(|failure| (seed, failure));
+        (0..4_000).find_map(blind).unwrap_or_else(|| panic!("not noticed in {protocol:?}"))
+    };
+    for protocol in [Protocol::Eager, Protocol::Cooperative] {
+        let (seed, failure) = caught(protocol);
+        println!("{protocol:?} {seed} {}", failure.what);
+        assert!(run(seed, protocol, None).is_none(), "{protocol:?}, seed {seed}: broken without sabotage");
+    }
+}
+
 #[test]
 fn i3_a_hold_that_is_answered_without_its_commit_is_caught() {
     assert_caught(Sabotage::SkipHoldCommit, Conditions::Graceful, &["I3: ", "I4: "]);

@@ -32,6 +32,7 @@ pub struct Builder {
     pub(crate) on_event: EventSink,
     pub(crate) backoff: (Duration, Duration),
     pub(crate) allow_long_drain: bool,
+    pub(crate) membership_refresh: Option<Duration>,
     pub(crate) fetcher: Option<Box<dyn Fetcher>>,
     pub(crate) ordering: Ordering,
     pub(crate) keyless: Keyless,
@@ -79,6 +80,7 @@ impl Default for Builder {
             on_event: Arc::new(|_| {}),
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             allow_long_drain: false,
+            membership_refresh: None,
             fetcher: None,
             ordering: Ordering::default(),
             keyless: Keyless::default(),
@@ -300,6 +302,14 @@ impl Builder {
     #[doc(hidden)]
     pub fn allow_drains_longer_than_the_rebalance_timeout(mut self) -> Self {
         self.allow_long_drain = true;
+        self
+    }
+
+    /// Has membership look for changes of topics by itself, also in the middle of a hold: only for tests of
+    /// what comes of that.
+    #[doc(hidden)]
+    pub fn membership_refreshes_metadata(mut self, each: Duration) -> Self {
+        self.membership_refresh = Some(each);
         self
     }
 

@@ -136,7 +136,8 @@ impl Clients {
         }
         // A change of metadata makes a classic member rejoin although its revoke is unanswered: membership
         // refreshes its metadata only when it is told to.
-        self.membership.push(("topic.metadata.refresh.interval.ms".into(), "-1".into()));
+        let refresh = builder.membership_refresh.map_or("-1".into(), |each| each.as_millis().to_string());
+        self.membership.push(("topic.metadata.refresh.interval.ms".into(), refresh));
         let (key, value) = match builder.protocol {
             Protocol::Eager => ("partition.assignment.strategy", "range,roundrobin"),
             Protocol::Cooperative => ("partition.assignment.strategy", "cooperative-sticky"),

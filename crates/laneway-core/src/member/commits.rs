@@ -1,6 +1,7 @@
 //! What a member commits, when, and what it makes of the answer. Never more than one commit is in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lanes::Lane;
@@ -16,6 +17,8 @@ pub(super) struct Commits {
     due: Duration,
     /// Not before this, after one was refused.
     not_before: Duration,
+    /// Topics of a commit that was refused because of a partition: each is committed alone, to find which one.
+    suspects: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -25,7 +28,8 @@ struct Sent {
     offsets: BTreeMap<TopicPartition, (Epoch, Position)>,
     /// The hold during which it was sent.
     during: Option<u64>,
-    /// It was sent when every lane that the hold takes away had ended, or as a probe of a leaving member.
+    /// It was sent when every lane that the hold takes away had ended, or as a probe of a leaving member, and
+    /// left nothing out.
     settles: bool,
     reported_late: bool,
 }
@@ -94,7 +98,17 @@ impl Member {
         if self.commits.is_busy() {
             return false;
         }
-        let offsets = self.uncommitted(port);
+        // What the broker refuses for good is not waited for. Lanes that stay are tried again later.
+        let refused = self.lanes.iter().filter_map(|(of, lane)| Some((of.clone(), lane.is_refused(now)?)));
+        let refused: BTreeMap<TopicPartition, String> = refused.collect();
+        for (partition, error) in &refused {
+            if self.lanes.get(partition).is_some_and(|lane| lane.has_ended()) {
+                let reason = format!("what it finished can't be committed: {error}");
+                self.lose(now, std::slice::from_ref(partition), &reason, port);
+            }
+        }
+        let mut offsets = self.uncommitted(port);
+        offsets.retain(|(partition, _)| !refused.contains_key(partition));
         if offsets.is_empty() {
             return true;
         }
@@ -125,9 +139,12 @@ impl Member {
         port: &mut impl Port,
     ) -> bool {
         // I13: the broker does not check what is committed without a member id (librdkafka#5585).
-        if !port.member_is_known() {
+        if !port.member_is_known() || self.lose_what_the_group_passed_on(now, port) {
             return false;
         }
+        let all = offsets.len();
+        let offsets = self.without_suspects(offsets);
+        let settles = settles && offsets.len() == all;
         let token = self.token();
         if let Err(error) = port.commit(token, &offsets) {
             self.commits.not_before = now + AGAIN;
@@ -168,12 +185,21 @@ impl Member {
             port.report(Report::Committed(acknowledged));
         }
         let Some((failure, error)) = refused else {
+            self.clear_suspicion(&sent, None);
             self.on_commit_whole(&sent, standing);
             return;
+        };
+        let mut topics = sent.offsets.keys().map(|of| &of.topic);
+        let error = match topics.next().filter(|first| topics.all(|topic| topic == *first)) {
+            Some(topic) if failure == CommitFailure::Partition => format!("{topic}: {error}"),
+            _ => error,
         };
         port.report(Report::CommitFailed(error.clone()));
         self.commits.not_before = now + AGAIN;
         match verdict(failure, standing) {
+            Verdict::Retry if failure == CommitFailure::Partition => {
+                self.clear_suspicion(&sent, Some((now, error)));
+            }
             Verdict::Retry => {}
             Verdict::AwaitEvent if matches!(self.phase, Phase::In) => {
                 self.commits.not_before = now + self.settings.commit_interval.max(AGAIN);
@@ -210,6 +236,50 @@ impl Member {
             acknowledged.push((partition, position));
         }
         (acknowledged, refused)
+    }
+
+    /// What is committed now: one topic alone, while it is not known which one was refused. One that is refused
+    /// takes turns with all the others, so that it does not spoil their commits.
+    fn without_suspects(
+        &mut self,
+        mut offsets: Vec<(TopicPartition, Position)>,
+    ) -> Vec<(TopicPartition, Position)> {
+        let topics: BTreeSet<Arc<str>> = offsets.iter().map(|(of, _)| of.topic.clone()).collect();
+        self.commits.suspects.retain(|topic| topics.contains(topic));
+        if let Some(suspect) = self.commits.suspects.first() {
+            offsets.retain(|(of, _)| of.topic == *suspect);
+            return offsets;
+        }
+        let refused = self.lanes.iter().filter(|(_, lane)| lane.refused.is_some());
+        let refused: BTreeSet<Arc<str>> = refused.map(|(of, _)| of.topic.clone()).collect();
+        if topics.iter().any(|topic| !refused.contains(topic)) {
+            self.commits.suspects = topics.intersection(&refused).cloned().collect();
+            offsets.retain(|(of, _)| !refused.contains(&of.topic));
+        }
+        offsets
+    }
+
+    /// A commit was taken, or refused because of a partition.
+    fn clear_suspicion(&mut self, sent: &Sent, refused: Option<(Duration, String)>) {
+        let topics: BTreeSet<Arc<str>> = sent.offsets.keys().map(|of| of.topic.clone()).collect();
+        let Some((now, error)) = refused else {
+            self.commits.suspects.retain(|topic| !topics.contains(topic));
+            if !self.commits.suspects.is_empty() {
+                self.commits.due = Duration::ZERO;
+            }
+            return;
+        };
+        if topics.len() > 1 {
+            self.commits.suspects = topics;
+            (self.commits.due, self.commits.not_before) = (now, now);
+            return;
+        }
+        self.commits.suspects.retain(|topic| !topics.contains(topic));
+        for (partition, (epoch, _)) in &sent.offsets {
+            if let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.id.epoch == *epoch) {
+                lane.refused.get_or_insert((now, error.clone()));
+            }
+        }
     }
 
     fn on_commit_whole(&mut self, sent: &Sent, standing: Standing) {

@@ -38,6 +38,7 @@ impl Member {
     pub(super) fn on_event(&mut self, now: Duration, event: Event, port: &mut impl Port) {
         self.nameless_since = None;
         let superseded = self.hold.take();
+        self.generation = self.ask_generation(port);
         self.start_hold(now, &event);
         match &self.phase {
             Phase::In => {}
@@ -97,7 +98,7 @@ impl Member {
     /// what still drains may be anyone's.
     fn supersede(&mut self, now: Duration, old: Hold, port: &mut impl Port) {
         let drained: Vec<TopicPartition> = old.remove.iter().cloned().collect();
-        self.lose(now, &drained, "the group went on while the partitions were drained", port);
+        self.lose(now, &drained, PASSED_ON, port);
         if self.settings.protocol == Protocol::Eager {
             let pending: Vec<TopicPartition> = old.add.into_iter().collect();
             self.lose(now, &pending, "the group went on before the partitions were taken", port);
@@ -108,10 +109,42 @@ impl Member {
             hold.add.extend(old.add.into_iter().filter(|partition| !removed.contains(partition)));
             hold.remove.extend(old.remove);
         }
+        self.join_anew_if_broken(now, port);
+    }
+
+    /// librdkafka never finds out of a hold that was passed over by itself: in cooperative it would skip every
+    /// later rebalance.
+    fn join_anew_if_broken(&mut self, now: Duration, port: &mut impl Port) {
         if self.settings.protocol == Protocol::Cooperative && matches!(self.phase, Phase::In) {
-            // librdkafka never finds out of this by itself: it would skip every later rebalance.
             self.leave(now, Then::Rejoin, port);
         }
+    }
+
+    fn ask_generation(&self, port: &impl Port) -> Option<i32> {
+        if self.settings.protocol == Protocol::Consumer { None } else { port.generation() }
+    }
+
+    /// A change of metadata makes a client of the classic protocols join again although an event is unanswered
+    /// (rdkafka_cgrp.c 6904–7010): the group is in a new generation, and what is to be given back may be
+    /// anyone's; in eager everything, which is otherwise revoked before each generation. With KIP-848 the epoch
+    /// moves without that.
+    pub(super) fn lose_what_the_group_passed_on(&mut self, now: Duration, port: &mut impl Port) -> bool {
+        let passed_on: Vec<TopicPartition> = match (self.settings.protocol, &self.hold) {
+            (Protocol::Eager, _) => self.lanes.keys().cloned().collect(),
+            (Protocol::Cooperative, Some(hold)) => hold.remove.iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        if passed_on.is_empty() {
+            return false;
+        }
+        let generation = self.ask_generation(port);
+        if generation.is_none() || generation == self.generation {
+            return false;
+        }
+        self.generation = generation;
+        self.lose(now, &passed_on, PASSED_ON, port);
+        self.join_anew_if_broken(now, port);
+        true
     }
 
     pub(super) fn step_hold(&mut self, now: Duration, port: &mut impl Port) -> bool {
@@ -204,3 +237,6 @@ impl Member {
         }
     }
 }
+
+/// Why lanes are lost of a hold that the group did not wait for.
+const PASSED_ON: &str = "the group went on while the partitions were drained";

@@ -20,6 +20,8 @@ pub(super) struct Lane {
     unfinished: u64,
     /// Not before this is it opened again, after its queue failed.
     not_before: Duration,
+    /// Since when the coordinator refuses commits of its topic, and why.
+    pub(super) refused: Option<(Duration, String)>,
     /// How often its queue failed, and where it stood at the last time.
     failures: (u32, i64),
 }
@@ -113,9 +115,17 @@ impl Lane {
 
     pub(super) fn acknowledge(&mut self, position: Position) {
         self.committed = Some(position.offset);
+        self.refused = None;
         if let Stage::Deciding(found) = self.stage {
             self.stage = Stage::Ready(found);
         }
+    }
+
+    /// Why what it finished can't be committed: it was refused for so long that it can't be a broker that is only
+    /// behind.
+    pub(super) fn is_refused(&self, now: Duration) -> Option<String> {
+        let (since, error) = self.refused.as_ref()?;
+        (now >= *since + REFUSED_PATIENCE).then(|| error.clone())
     }
 
     /// Whether everything that it finished is committed, and nothing was left unfinished.
@@ -157,6 +167,9 @@ impl Lane {
 
     /// What a commit that is only to be answered can carry for this lane.
     pub(super) fn committable(&self, port: &impl Port) -> Option<Position> {
+        if self.refused.is_some() {
+            return None;
+        }
         match &self.stage {
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
             Stage::Ended { watermark, .. } => *watermark,
@@ -179,6 +192,7 @@ impl Member {
                 told: false,
                 unfinished: 0,
                 not_before: Duration::ZERO,
+                refused: None,
                 failures: (0, -1),
             },
         );
@@ -421,6 +435,8 @@ impl Member {
     }
 }
 
+/// How long a commit is waited for in a hold that is refused because of its partition.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a lane waits before it is opened again after its queue failed.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// The longest such wait.

@@ -86,7 +86,7 @@ impl Member {
         self.lose_all(now, reason, port);
         self.nameless_since = None;
         let mut leave = self.new_leave(now, then, Step::Abandon);
-        leave.hard = now + self.settings.grace;
+        leave.hard = now + self.settings.grace.saturating_sub(SLACK);
         if let Phase::Leaving(begun) = &self.phase {
             leave.hard = leave.hard.min(begun.hard);
         }
@@ -95,7 +95,7 @@ impl Member {
 
     fn new_leave(&self, now: Duration, then: Then, step: Step) -> Leave {
         let drain_by = now + self.settings.drain;
-        Leave { then, since: now, step, drain_by, hard: drain_by + self.settings.grace }
+        Leave { then, since: now, step, drain_by, hard: drain_by + self.settings.grace.saturating_sub(SLACK) }
     }
 
     pub(super) fn step_leave(&mut self, now: Duration, port: &mut impl Port) -> bool {
@@ -234,6 +234,8 @@ impl Member {
     }
 }
 
+/// How much of the grace is left to a machine that is busy, and to destroying the clients.
+const SLACK: Duration = Duration::from_millis(300);
 /// How long before the end of a leave the last commit is given up.
 const COMMIT_RESERVE: Duration = Duration::from_millis(500);
 /// How long before the end of a leave the client is closed, left or not.

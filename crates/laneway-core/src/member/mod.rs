@@ -144,6 +144,8 @@ pub struct Member {
     hold: Option<Hold>,
     holds: u64,
     last_epoch: Epoch,
+    /// The generation that the client was in when it told of the last event, in the classic protocols.
+    generation: Option<i32>,
     commits: Commits,
     search: Option<Search>,
     next_search: Duration,
@@ -194,6 +196,7 @@ impl Member {
             hold: None,
             holds: 0,
             last_epoch: Epoch(0),
+            generation: None,
             commits: Commits::default(),
             search: None,
             next_search: Duration::ZERO,
@@ -297,6 +300,7 @@ impl Member {
             Phase::Leaving(leave) if leave.has_lanes() => true,
             _ => return,
         };
+        self.lose_what_the_group_passed_on(now, port);
         let classic = self.settings.protocol != Protocol::Consumer;
         if !port.member_is_known() {
             // librdkafka skips UNKNOWN_MEMBER_ID during a hold (librdkafka#5604): an empty id is the sign.

@@ -43,6 +43,8 @@ pub(super) struct Broker {
     pub(super) down_until: Time,
     /// Commits take so much longer, until then.
     pub(super) slow: (Duration, Time),
+    /// Commits of the second topic are refused until then, as if it were gone.
+    pub(super) refused_until: Time,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,14 @@ impl Broker {
         };
         let committed = (0..partitions).map(|_| None).collect();
         let never = Time::ZERO;
-        Self { group, conns: BTreeMap::new(), committed, down_until: never, slow: (never, never) }
+        Self {
+            group,
+            conns: BTreeMap::new(),
+            committed,
+            down_until: never,
+            slow: (never, never),
+            refused_until: never,
+        }
     }
 
     pub(super) fn connect(&mut self, conn: Conn) {
@@ -143,14 +152,18 @@ impl Broker {
                     Group::Classic(group) => group.may_commit(now, *id, *generation),
                     Group::Consumer(group) => group.may_commit(*id, *generation),
                 };
+                let is_refused = |partition: i32| now < self.refused_until && partition % 2 == 1;
                 if result.is_ok() {
-                    turn.committed.extend(offsets.iter().map(|&(partition, offset)| Taken {
+                    let taken = offsets.iter().filter(|(partition, _)| !is_refused(*partition));
+                    turn.committed.extend(taken.map(|&(partition, offset)| Taken {
                         conn,
                         token: *token,
                         partition,
                         offset,
                     }));
                 }
+                let refuses = offsets.iter().any(|(partition, _)| is_refused(*partition));
+                let result = if refuses { result.and(Err(Refusal::Partition)) } else { result };
                 Some(Response::Committed { token: *token, result })
             }
             (Request::Reconcile { id, epoch, owned }, Group::Consumer(group)) => {

@@ -54,6 +54,8 @@ struct Active {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Title {
     pub(super) is_member: bool,
+    /// It can't know that its client has joined again since the last event. It can know it when it commits.
+    pub(super) is_misled: bool,
     pub(super) owner: Option<Conn>,
 }
 
@@ -90,12 +92,13 @@ impl Check {
     pub(super) fn opened(&mut self, conn: Conn, epoch: Epoch, partition: i32, offset: i64, title: Title) {
         let Conn { host, .. } = conn;
         let committed = self.part(partition).committed;
-        let owns = title.is_member && title.owner == Some(conn);
+        let is_judged = title.is_member && !title.is_misled;
+        let owns = is_judged && title.owner == Some(conn);
         let lanes = self.part(partition).lanes.clone();
         let again = lanes.iter().any(|lane| lane.host == host && lane.epoch == epoch);
         self.require(!again, || format!("m{host} opened t-{partition}@{epoch} twice"));
         let other = lanes.iter().find(|lane| !lane.excused);
-        if title.is_member {
+        if is_judged {
             self.require(owns || title.owner.is_none(), || {
                 format!("m{host} opened t-{partition}, which is another's: {:?}", title.owner)
             });
@@ -112,12 +115,12 @@ impl Check {
                 format!("I4: m{host} opened t-{partition}@{epoch} at {offset}, committed is {committed}")
             });
         }
-        let excused = !title.is_member;
-        if excused {
+        if !title.is_member {
             self.part(partition).excused.insert(host);
         } else {
             self.part(partition).excused.remove(&host);
         }
+        let excused = !is_judged;
         self.part(partition).lanes.push(Active { host, epoch, excused, detached: false });
     }
 
@@ -226,6 +229,13 @@ impl Check {
                 lane.excused = true;
                 part.excused.insert(host);
             }
+        }
+    }
+
+    /// What a member works on may be another's, until it has looked; what it commits may not.
+    pub(super) fn excuse_lanes(&mut self, host: usize) {
+        for lane in self.parts.iter_mut().flat_map(|part| &mut part.lanes) {
+            lane.excused |= lane.host == host;
         }
     }
 

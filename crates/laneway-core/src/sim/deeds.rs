@@ -9,7 +9,7 @@ use super::process::Deed;
 use super::story::Who;
 use super::wire::Request;
 use super::world::{Event, Host, World};
-use crate::member::Input;
+use crate::member::{Input, Protocol};
 use crate::port::Report;
 
 impl World {
@@ -41,8 +41,10 @@ impl World {
             Deed::Opened { epoch, partition, offset } => {
                 self.tell(Who::Host(host), |_| format!("opens t-{partition}@{epoch} at {offset}"));
                 let conn = self.hosts[host].process.conn();
-                let is_member = self.broker.is_member(conn) && self.hosts[host].misled.is_none();
-                let title = Title { is_member, owner: self.broker.owner(partition) };
+                let is_misled = self.hosts[host].misled.is_some();
+                let may_know = self.run.protocol != Protocol::Consumer;
+                let is_member = self.broker.is_member(conn) && (may_know || !is_misled);
+                let title = Title { is_member, is_misled, owner: self.broker.owner(partition) };
                 self.check.opened(conn, epoch, partition, offset, title);
             }
             Deed::Gave(parts) => self.check.gave(host, parts),
@@ -52,7 +54,7 @@ impl World {
             }
             Deed::Committing { token, during_hold, offsets } => {
                 let Host { misled, misled_commits, .. } = &mut self.hosts[host];
-                if misled.is_some() {
+                if misled.is_some() && self.run.protocol == Protocol::Consumer {
                     misled_commits.insert(token);
                 }
                 self.tell(Who::Host(host), |_| format!("commits {offsets:?}, held: {during_hold}"));

@@ -42,6 +42,11 @@ impl World {
                 self.weather.answers_lost = self.now + length;
                 self.changed(length + SESSION);
             }
+            Action::TopicRefused(length) => {
+                self.tell(Who::World, |_| format!("commits of a topic are refused for {length:?}"));
+                self.broker.refused_until = self.now + length;
+                self.changed(length);
+            }
             Action::StartsFail(length) => {
                 self.tell(Who::World, |_| format!("no starts are found for {length:?}"));
                 self.weather.starts_fail = self.now + length;
@@ -167,9 +172,13 @@ impl World {
         self.changed(heard.saturating_sub(now) + Duration::from_secs(1));
     }
 
-    /// Until its next event a member can't know that its partitions may be anyone's.
+    /// Until its next event a member can't know that its partitions may be anyone's. In the classic protocols it
+    /// can when it commits: then its client is in another generation.
     pub(super) fn mislead(&mut self, host: usize) {
-        self.check.excuse(host);
+        match self.run.protocol {
+            Protocol::Consumer => self.check.excuse(host),
+            Protocol::Eager | Protocol::Cooperative => self.check.excuse_lanes(host),
+        }
         let Host { misled, events, .. } = &mut self.hosts[host];
         *misled = Some(events.0 + 1);
     }

@@ -63,6 +63,8 @@ pub enum Sabotage {
     CommitAhead,
     /// The client is not asked what it is assigned.
     Blind,
+    /// The client is not asked in which generation it is.
+    NoFence,
     /// Members are not told that time passes.
     NoTicks,
 }

@@ -46,6 +46,8 @@ pub(super) enum Action {
     SlowCommits(Duration, Duration),
     /// Answers to commits are lost.
     LoseAnswers(Duration),
+    /// Commits of one of the topics are refused, as if it were gone.
+    TopicRefused(Duration),
     StartsFail(Duration),
     StartsSlow(Duration),
     /// The next member that comes to this has that done to it.
@@ -158,7 +160,8 @@ fn fault(protocol: Protocol, rng: &mut Rng) -> Action {
         70..76 => Action::CoordinatorDown(rng.ms(200..9_000)),
         76..79 => Action::CloseHangs,
         79..85 => Action::SlowCommits(rng.ms(100..2_500), long),
-        85..91 => Action::LoseAnswers(long),
+        85..88 => Action::LoseAnswers(long),
+        88..91 => Action::TopicRefused(long),
         91..94 => Action::StartsFail(long),
         _ => Action::StartsSlow(long),
     }

@@ -62,7 +62,8 @@ pub(super) struct Process {
     protocol: Protocol,
     session: Duration,
     request_timeout: Duration,
-    topic: Arc<str>,
+    /// Even partitions are of the first, odd ones of the second.
+    topics: [Arc<str>; 2],
 }
 
 /// How a process's handlers behave.
@@ -96,7 +97,7 @@ impl Process {
             protocol,
             session,
             request_timeout: session,
-            topic: Arc::from("t"),
+            topics: [Arc::from("t"), Arc::from("u")],
         }
     }
 
@@ -105,7 +106,8 @@ impl Process {
     }
 
     pub(super) fn names(&self, parts: Parts) -> Vec<TopicPartition> {
-        parts.iter().map(|partition| TopicPartition::new(self.topic.clone(), partition)).collect()
+        let topic = |partition: i32| self.topics[partition.unsigned_abs() as usize % 2].clone();
+        parts.iter().map(|partition| TopicPartition::new(topic(partition), partition)).collect()
     }
 
     /// What a commit was for.
@@ -172,6 +174,13 @@ impl Port for Process {
 
     fn member_is_known(&self) -> bool {
         self.client.as_ref().is_some_and(Client::is_known)
+    }
+
+    fn generation(&self) -> Option<i32> {
+        if self.sabotage == Some(Sabotage::NoFence) {
+            return None;
+        }
+        self.client.as_ref().map(Client::generation)
     }
 
     fn assignment(&self) -> Option<BTreeSet<TopicPartition>> {

@@ -71,6 +71,8 @@ pub(super) enum Refusal {
     MemberIdRequired,
     StaleEpoch,
     FencedEpoch,
+    /// Of a commit: one of its partitions is refused, and the others are taken.
+    Partition,
     /// The coordinator is not there.
     Unavailable,
 }

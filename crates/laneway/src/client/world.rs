@@ -148,6 +148,10 @@ impl Port for World {
         self.membership.as_ref().is_some_and(|membership| membership.is_known(self.fixed.protocol))
     }
 
+    fn generation(&self) -> Option<i32> {
+        self.membership.as_ref().filter(|membership| !membership.is_closing())?.client().generation().into()
+    }
+
     fn assignment(&self) -> Option<BTreeSet<TopicPartition>> {
         self.membership.as_ref()?.assignment()
     }

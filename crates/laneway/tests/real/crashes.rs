@@ -9,14 +9,14 @@ use laneway_testing::{RealKafka, RealOptions, real_kafka_or_skip, wait_until};
 use crate::support::{PROTOCOLS, Scene, Spec, Work};
 
 /// A short session where the client decides it; with KIP-848 the broker does.
-fn short_session(protocol: Protocol) -> Vec<(String, String)> {
+pub(crate) fn short_session(protocol: Protocol) -> Vec<(String, String)> {
     match protocol {
         Protocol::Consumer => Vec::new(),
         _ => vec![("session.timeout.ms".into(), "6000".into())],
     }
 }
 
-fn finished_by(scene: &Scene, name: &str) -> usize {
+pub(crate) fn finished_by(scene: &Scene, name: &str) -> usize {
     let history = scene.recorder.history();
     let is_by = |what: &What| matches!(what, What::Finished { member, .. } if &**member == name);
     history.events().iter().filter(|event| is_by(&event.what)).count()

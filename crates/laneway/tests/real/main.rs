@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
+mod cycles;
+mod deadlines;
 mod lanes;
 mod moves;
 mod prove;
+mod statics;
+mod superseded;
 mod support;
+mod thrown_out;
 
 #[test]
 #[ignore = "a member process of other tests"]

@@ -1,5 +1,6 @@
 //! Members that come and go with grace.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use laneway::Protocol;
@@ -35,40 +36,56 @@ pub(crate) struct Churn {
     /// Milliseconds between two changes, at least and at most.
     pub(crate) pause: (u64, u64),
     pub(crate) drain: Duration,
+    /// At every fifth change a member's handlers take so long.
+    pub(crate) slow: Duration,
 }
 
 /// Members of a group come and go while records flow; then everything is finished.
 pub(crate) fn churn(protocol: Protocol, of: &Churn) -> Option<Churned> {
-    let Churn { members, partitions, changes, pause, drain } = *of;
+    let Churn { members, partitions, changes, pause, drain, slow } = *of;
     let scene = Scene::new("churn", partitions, protocol)?;
-    let spec = Spec { work: Work::Sleep(Duration::from_millis(2)), drain, ..Spec::default() };
+    let quick = || -> &'static AtomicU64 { Box::leak(Box::new(AtomicU64::new(2))) };
     let mut rng = Rng(0x9e37_79b9_7f4a_7c15 ^ changes as u64);
     let traffic = scene.traffic(1_000);
     let mut number = 0;
-    let mut join = |slots: &mut Vec<Member>| {
+    let mut join = |slots: &mut Vec<(Member, &'static AtomicU64)>| {
         number += 1;
-        slots.push(scene.member(&format!("m{number}"), &spec));
+        let dial = quick();
+        let spec = Spec { work: Work::Dial(dial), drain, ..Spec::default() };
+        slots.push((scene.member(&format!("m{number}"), &spec), dial));
     };
-    let mut present: Vec<Member> = Vec::new();
+    let mut present: Vec<(Member, &'static AtomicU64)> = Vec::new();
     for _ in 0..members {
         join(&mut present);
     }
     let mut longest_leave = Duration::ZERO;
-    for _ in 0..changes {
+    for change in 0..changes {
         std::thread::sleep(Duration::from_millis(pause.0 + rng.below(pause.1 - pause.0)));
+        // Whoever is slow may be the one that leaves, or another one, which has to give lanes away.
+        let is_slow = change % 5 == 4 && !slow.is_zero();
+        let dial = present[usize::try_from(rng.below(present.len() as u64)).unwrap()].1;
+        if is_slow {
+            dial.store(u64::try_from(slow.as_millis()).unwrap(), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let leaves = present.len() == members || (present.len() > 1 && rng.below(2) == 0);
         if leaves {
             let index = usize::try_from(rng.below(present.len() as u64)).unwrap();
             let began = Instant::now();
-            present.swap_remove(index).leave();
+            present.swap_remove(index).0.leave();
             longest_leave = longest_leave.max(began.elapsed());
         } else {
             join(&mut present);
         }
+        if is_slow {
+            // A second slow record in a lane that drains would be no drain of `slow` any more.
+            std::thread::sleep(Duration::from_millis(1_500));
+            dial.store(2, Ordering::Relaxed);
+        }
     }
     traffic.end();
     scene.wait_until_finished(Duration::from_secs(60));
-    for member in present {
+    for (member, _) in present {
         let began = Instant::now();
         member.leave();
         longest_leave = longest_leave.max(began.elapsed());
@@ -84,6 +101,7 @@ fn churned_well(protocol: Protocol) {
         changes: 10,
         pause: (400, 1_200),
         drain: Duration::from_millis(200),
+        slow: Duration::ZERO,
     };
     let Some(churned) = churn(protocol, &of) else { return };
     churned.report.assert_ok();
@@ -106,6 +124,94 @@ fn members_that_come_and_go_repeat_and_lose_nothing_cooperative() {
 #[test]
 fn members_that_come_and_go_repeat_and_lose_nothing_consumer() {
     churned_well(Protocol::Consumer);
+}
+
+/// Members that drain for long at every fifth change: the others wait for them, in classic protocols with all that
+/// they have, and nothing is lost or repeated.
+fn drained_long(protocol: Protocol) {
+    let of = Churn {
+        members: 5,
+        partitions: 12,
+        changes: 10,
+        pause: (400, 1_200),
+        drain: Duration::from_secs(7),
+        slow: Duration::from_secs(5),
+    };
+    let Some(churned) = churn(protocol, &of) else { return };
+    churned.report.assert_ok();
+    assert!(
+        churned.longest_leave < of.drain + Duration::from_secs(5),
+        "a leave took {:?}",
+        churned.longest_leave
+    );
+    let (partition, silence) = churned.report.longest_silence_of_all().expect("some silence");
+    assert!(silence.length < Duration::from_secs(10), "{partition} was silent for {:?}", silence.length);
+}
+
+#[test]
+fn members_that_drain_for_long_now_and_then_repeat_and_lose_nothing_eager() {
+    drained_long(Protocol::Eager);
+}
+
+#[test]
+fn members_that_drain_for_long_now_and_then_repeat_and_lose_nothing_cooperative() {
+    drained_long(Protocol::Cooperative);
+}
+
+#[test]
+fn members_that_drain_for_long_now_and_then_repeat_and_lose_nothing_consumer() {
+    drained_long(Protocol::Consumer);
+}
+
+/// Members that are stopped at once after their start, so many milliseconds at least and at most, again and again,
+/// beside others that work.
+pub(crate) fn brief_members(protocol: Protocol, times: u64, after: (u64, u64)) -> Option<Churned> {
+    let scene = Scene::new("brief", 24, protocol)?;
+    let drain = Duration::from_millis(500);
+    let spec = Spec { work: Work::Sleep(Duration::from_millis(2)), drain, ..Spec::default() };
+    let stays: Vec<Member> = (0..3).map(|number| scene.member(&format!("stays{number}"), &spec)).collect();
+    let are_whole = || stays.iter().all(|member| member.lanes() == 8);
+    wait_until(Duration::from_secs(30), "the others have their lanes", are_whole);
+    let traffic = scene.traffic(1_000);
+    let mut rng = Rng(0x51ed_270b_9f3c_1d47 ^ times);
+    let mut longest_leave = Duration::ZERO;
+    for number in 0..times {
+        let brief = scene.member(&format!("brief{number}"), &spec);
+        std::thread::sleep(Duration::from_millis(after.0 + rng.below(after.1 - after.0)));
+        let began = Instant::now();
+        brief.leave();
+        longest_leave = longest_leave.max(began.elapsed());
+    }
+    wait_until(Duration::from_secs(10), "the others have all lanes", are_whole);
+    assert_eq!(scene.listed(), 3, "{protocol}: a ghost");
+    traffic.end();
+    scene.wait_until_finished(Duration::from_secs(30));
+    stays.into_iter().for_each(|member| drop(member.leave()));
+    let changes = usize::try_from(2 * times).unwrap();
+    Some(Churned { report: check(&scene.recorder.history(), &Expect::graceful()), longest_leave, changes })
+}
+
+fn brief_well(protocol: Protocol) {
+    let Some(churned) = brief_members(protocol, 20, (0, 300)) else { return };
+    churned.report.assert_ok();
+    assert!(churned.longest_leave < Duration::from_millis(5_500), "a leave took {:?}", churned.longest_leave);
+    let (partition, silence) = churned.report.longest_silence_of_all().expect("some silence");
+    assert!(silence.length < Duration::from_secs(10), "{partition} was silent for {:?}", silence.length);
+}
+
+#[test]
+fn members_stopped_at_once_again_and_again_disturb_nobody_eager() {
+    brief_well(Protocol::Eager);
+}
+
+#[test]
+fn members_stopped_at_once_again_and_again_disturb_nobody_cooperative() {
+    brief_well(Protocol::Cooperative);
+}
+
+#[test]
+fn members_stopped_at_once_again_and_again_disturb_nobody_consumer() {
+    brief_well(Protocol::Consumer);
 }
 
 #[test]
@@ -135,7 +241,7 @@ fn a_member_that_left_is_gone_from_the_group() {
 fn a_member_that_is_stopped_at_once_leaves_no_ghost() {
     for protocol in PROTOCOLS {
         let Some(scene) = Scene::new("at-once", 4, protocol) else { return };
-        for delay in [0, 20, 60, 150] {
+        for delay in [0, 60, 150, 360, 400, 450, 550] {
             let member = scene.member(&format!("brief{delay}"), &Spec::default());
             std::thread::sleep(Duration::from_millis(delay));
             member.leave();

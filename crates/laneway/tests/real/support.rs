@@ -1,9 +1,11 @@
 //! Members under test: consumers that record what they do, in this process or in processes of their own
 //! (this test binary, started again), and the traffic they read.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,13 +36,20 @@ pub(crate) struct Spec {
     /// What the handler does with a record, before it is finished.
     pub(crate) work: Work,
     pub(crate) drain: Duration,
+    pub(crate) commit_interval: Option<Duration>,
     pub(crate) reset: OffsetReset,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) allow_long_drain: bool,
+    /// Makes it a static member.
+    pub(crate) instance: Option<String>,
+    /// Membership looks for changes of topics by itself.
+    pub(crate) membership_refresh: Option<Duration>,
+    /// What it reads, if not the scene's topic.
+    pub(crate) topics: Option<String>,
 }
 
 /// What a handler does with a record.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// Nothing.
     Nothing,
@@ -50,6 +59,10 @@ pub(crate) enum Work {
     SleepOn(i32, Duration),
     /// Likewise, on all partitions with even numbers.
     SleepOnEven(Duration),
+    /// Sleeps on the first two records of partitions with even numbers; the others take a millisecond.
+    SleepAtFirst(Duration),
+    /// Sleeps as many milliseconds as this says at the time.
+    Dial(&'static AtomicU64),
 }
 
 impl Default for Spec {
@@ -57,9 +70,13 @@ impl Default for Spec {
         Self {
             work: Work::Nothing,
             drain: Duration::from_secs(25),
+            commit_interval: None,
             reset: OffsetReset::Earliest,
             properties: Vec::new(),
             allow_long_drain: false,
+            instance: None,
+            membership_refresh: None,
+            topics: None,
         }
     }
 }
@@ -159,6 +176,8 @@ impl Scene {
             Work::Sleep(time) => (time.as_millis(), -1),
             Work::SleepOn(partition, time) => (time.as_millis(), partition),
             Work::SleepOnEven(time) => (time.as_millis(), -2),
+            Work::SleepAtFirst(time) => (time.as_millis(), -3),
+            Work::Dial(_) => panic!("a dial reaches no other process"),
         };
         let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
         let mut words = vec![
@@ -172,6 +191,7 @@ impl Scene {
             partition.to_string(),
             spec.drain.as_millis().to_string(),
             reset.to_owned(),
+            spec.instance.clone().unwrap_or_default(),
         ];
         words.extend(spec.properties.iter().map(|(key, value)| format!("{key}={value}")));
         command
@@ -242,6 +262,18 @@ impl Member {
         runtime().block_on(self.run.take().expect("a member that runs")).expect("a task that was not aborted")
     }
 
+    /// The partitions whose lanes run here.
+    pub(crate) fn partitions(&self) -> BTreeSet<TopicPartition> {
+        let lanes = self.handle.status().lanes;
+        let running = lanes.into_iter().filter(|lane| lane.state == laneway::LaneState::Running);
+        running.map(|lane| lane.lane.partition).collect()
+    }
+
+    /// Rebalance events that it has answered.
+    pub(crate) fn rebalances(&self) -> u64 {
+        self.handle.status().rebalances
+    }
+
     /// How many lanes run here.
     pub(crate) fn lanes(&self) -> usize {
         self.handle.status().lanes.iter().filter(|lane| lane.state == laneway::LaneState::Running).count()
@@ -260,7 +292,7 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     let mut builder = Consumer::builder()
         .brokers(&scene.brokers)
         .group(&scene.group)
-        .topics([&scene.topic])
+        .topics([spec.topics.as_ref().unwrap_or(&scene.topic)])
         .protocol(scene.protocol)
         .offset_reset(spec.reset)
         .drain_deadline(spec.drain)
@@ -268,6 +300,15 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
         .on_event(move |event| record_event(&recorder, event));
     for (key, value) in &spec.properties {
         builder = builder.property(key, value);
+    }
+    if let Some(instance) = &spec.instance {
+        builder = builder.instance_id(instance);
+    }
+    if let Some(interval) = spec.commit_interval {
+        builder = builder.commit_interval(interval);
+    }
+    if let Some(each) = spec.membership_refresh {
+        builder = builder.membership_refreshes_metadata(each);
     }
     if spec.allow_long_drain {
         builder = builder.allow_drains_longer_than_the_rebalance_timeout();
@@ -331,7 +372,15 @@ impl Handler for RecordedLane {
                 tokio::time::sleep(time).await
             }
             Work::SleepOnEven(time) if record.partition() % 2 == 0 => tokio::time::sleep(time).await,
-            Work::SleepOn(..) | Work::SleepOnEven(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Work::SleepAtFirst(time) if record.partition() % 2 == 0 && record.offset() < 2 => {
+                tokio::time::sleep(time).await
+            }
+            Work::Dial(time) => {
+                tokio::time::sleep(Duration::from_millis(time.load(Ordering::Relaxed))).await;
+            }
+            Work::SleepOn(..) | Work::SleepOnEven(_) | Work::SleepAtFirst(_) => {
+                tokio::time::sleep(Duration::from_millis(1)).await
+            }
         }
         begun.finished = true;
         self.recorder.finished(&self.lane, record.offset());
@@ -351,8 +400,20 @@ impl Drop for Begun<'_> {
 pub(crate) fn run_member_process() {
     let Ok(words) = std::env::var(MEMBER) else { return };
     let words: Vec<&str> = words.split('\t').collect();
-    let [brokers, group, topic, protocol, name, file, work, partition, drain, reset, properties @ ..] =
-        &words[..]
+    let [
+        brokers,
+        group,
+        topic,
+        protocol,
+        name,
+        file,
+        work,
+        partition,
+        drain,
+        reset,
+        instance,
+        properties @ ..,
+    ] = &words[..]
     else {
         panic!("{MEMBER} has {} words", words.len());
     };
@@ -362,6 +423,7 @@ pub(crate) fn run_member_process() {
         _ if time.is_zero() => Work::Nothing,
         -1 => Work::Sleep(time),
         -2 => Work::SleepOnEven(time),
+        -3 => Work::SleepAtFirst(time),
         partition => Work::SleepOn(partition, time),
     };
     let recorder = Recorder::to_file(Path::new(file)).expect("a history file");
@@ -378,6 +440,9 @@ pub(crate) fn run_member_process() {
             let recorder = kept.clone();
             move |event| record_event(&recorder, event)
         });
+    if !instance.is_empty() {
+        builder = builder.instance_id(*instance);
+    }
     for property in properties {
         let (key, value) = property.split_once('=').expect("key=value");
         builder = builder.property(key, value);

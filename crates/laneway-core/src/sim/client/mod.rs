@@ -132,6 +132,10 @@ impl Client {
         }
     }
 
+    pub(super) fn generation(&self) -> i32 {
+        self.generation
+    }
+
     pub(super) fn has_id(&self) -> bool {
         self.id != NOBODY
     }
@@ -400,6 +404,7 @@ fn failure(refusal: Refusal) -> CommitFailure {
         Refusal::RebalanceInProgress => CommitFailure::RebalanceInProgress,
         Refusal::StaleEpoch => CommitFailure::StaleEpoch,
         Refusal::FencedEpoch => CommitFailure::FencedEpoch,
+        Refusal::Partition => CommitFailure::Partition,
         Refusal::MemberIdRequired | Refusal::Unavailable => CommitFailure::Other,
     }
 }

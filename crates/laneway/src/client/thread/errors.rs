@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use laneway_core::CommitFailure;
+use laneway_core::{CommitFailure, TopicPartition};
 
 use super::ClientThread;
 use crate::error::ErrorKind;
@@ -30,7 +30,8 @@ impl ClientThread {
             self.last_error = Some(error.message.clone());
         }
         let kind = match error.code {
-            codes::FENCED_INSTANCE_ID => Some(ErrorKind::Fenced),
+            // With KIP-848 it is the second one of a name that is refused.
+            codes::FENCED_INSTANCE_ID | codes::UNRELEASED_INSTANCE_ID => Some(ErrorKind::Fenced),
             codes::GROUP_AUTHORIZATION_FAILED | codes::TOPIC_AUTHORIZATION_FAILED => Some(ErrorKind::Refused),
             _ if fatal => Some(ErrorKind::Fatal),
             codes::_ALL_BROKERS_DOWN => {
@@ -59,14 +60,29 @@ impl ClientThread {
     }
 }
 
-/// What a refused commit says, as far as it matters, and its text.
-pub(super) fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
+/// What a refused commit says. One partition that is refused makes the whole carry its error, and every other
+/// partition too, also those that were taken (rdkafka_request.c 1745–1750, rdkafka_cgrp.c 3812): which ones it is
+/// about can't be told. An error about the member goes before one about a partition.
+pub(super) fn commit_refusal(
+    error: &KafkaError,
+    partitions: &[(TopicPartition, i64, Option<KafkaError>)],
+) -> (CommitFailure, String) {
+    let of_partitions = partitions.iter().filter_map(|(.., error)| error.as_ref()).map(commit_failure);
+    let about_member = of_partitions.into_iter().find(|(failure, _)| *failure != CommitFailure::Partition);
+    about_member.unwrap_or_else(|| commit_failure(error))
+}
+
+/// What an error of a commit says, as far as it matters, and its text.
+fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
     let failure = match error.code {
         codes::UNKNOWN_MEMBER_ID => CommitFailure::UnknownMember,
         codes::ILLEGAL_GENERATION => CommitFailure::IllegalGeneration,
         codes::REBALANCE_IN_PROGRESS => CommitFailure::RebalanceInProgress,
         codes::FENCED_INSTANCE_ID => CommitFailure::FencedInstance,
         codes::STALE_MEMBER_EPOCH => CommitFailure::StaleEpoch,
+        codes::UNKNOWN_TOPIC_OR_PART | codes::UNKNOWN_TOPIC_ID | codes::TOPIC_AUTHORIZATION_FAILED => {
+            CommitFailure::Partition
+        }
         codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
         _ => CommitFailure::Other,
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{Input, Member, Port, Protocol, Reset, Settings, TopicPartition};
+use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition};
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
@@ -17,7 +17,7 @@ use crate::client::reaper::Reaper;
 use crate::client::starts::{self, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
-use errors::commit_failure;
+use errors::commit_refusal;
 use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
@@ -26,7 +26,7 @@ use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
-use crate::lane::{LaneMessage, Quota, Tell, Work};
+use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
 
@@ -80,6 +80,8 @@ struct ClientThread {
     longest_stop: Duration,
     /// A change of topics that membership has not been shown yet.
     to_show: Option<Change>,
+    /// When it joins: there are topics to subscribe to.
+    join_at: Option<Instant>,
     partitions: BTreeMap<String, i32>,
     missing_said: BTreeSet<String>,
     last_error: Option<String>,
@@ -93,6 +95,8 @@ struct ClientThread {
     strays: u64,
     shown_after: Option<Instant>,
     member_id: String,
+    /// The member id and the generation at the last rebalance event.
+    standing: (String, i32),
     failed: Option<Error>,
 }
 
@@ -162,6 +166,7 @@ impl ClientThread {
             stop: None,
             longest_stop,
             to_show: None,
+            join_at: None,
             partitions: BTreeMap::new(),
             missing_said: BTreeSet::new(),
             last_error: None,
@@ -174,6 +179,7 @@ impl ClientThread {
             strays: 0,
             shown_after: None,
             member_id: String::new(),
+            standing: (String::new(), -1),
             failed: None,
         })
     }
@@ -211,6 +217,9 @@ impl ClientThread {
             Message::Stop => self.begin_stop(StopReason::Asked),
             Message::Topics(seen) => self.on_topics(seen),
             Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
+                if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
+                    self.lose_runtime(&lane);
+                }
                 self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
                 self.world.lane_has_ended(&lane);
             }
@@ -236,6 +245,14 @@ impl ClientThread {
             Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
+    }
+
+    /// Nobody told a lane to end, and it has: its runtime was shut down under it. No lane can run any more.
+    /// What they finished is committed, and the group is left.
+    fn lose_runtime(&mut self, lane: &LaneId) {
+        let message = format!("{lane} ended by itself: the runtime that lanes run on was shut down");
+        self.failed.get_or_insert_with(|| Error::new(ErrorKind::Fatal, message));
+        self.input(Input::Stop);
     }
 
     fn begin_stop(&mut self, reason: StopReason) {
@@ -272,20 +289,19 @@ impl ClientThread {
             return;
         }
         match event {
-            NativeEvent::Rebalance { assign: true, partitions } => self.input(Input::Assign(partitions)),
+            NativeEvent::Rebalance { assign: true, partitions } => {
+                self.note_standing();
+                self.input(Input::Assign(partitions));
+            }
             NativeEvent::Rebalance { assign: false, partitions } => {
-                let lost = self.world.membership.as_ref().is_some_and(|membership| {
-                    !membership.is_closing() && membership.client().assignment_lost()
-                });
+                let lost = self.is_lost();
+                self.note_standing();
                 self.input(Input::Revoke { partitions, lost });
             }
             NativeEvent::Commit { token, error, partitions } => {
                 let result = match error {
-                    Some(error) => Err(commit_failure(&error)),
-                    None => Ok(partitions
-                        .into_iter()
-                        .map(|(partition, _, error)| (partition, error.as_ref().map(commit_failure)))
-                        .collect()),
+                    Some(error) => Err(commit_refusal(&error, &partitions)),
+                    None => Ok(partitions.into_iter().map(|(partition, ..)| (partition, None)).collect()),
                 };
                 self.input(Input::Committed { token, result });
             }
@@ -298,6 +314,28 @@ impl ClientThread {
             | NativeEvent::Offsets { .. }
             | NativeEvent::TokenRefresh
             | NativeEvent::Other => {}
+        }
+    }
+
+    /// Whether the group has given away what an event takes away. `assignment_lost()` alone says too much: a
+    /// topic that was deleted sets it for the whole client (rdkafka_cgrp.c 6976). Then the member is the same,
+    /// in the same generation, and what still exists can be drained and committed.
+    fn is_lost(&self) -> bool {
+        let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) else {
+            return false;
+        };
+        let client = membership.client();
+        client.assignment_lost()
+            && (self.protocol == Protocol::Consumer
+                || client.fatal_error().is_some()
+                || self.standing != (client.member_id(), client.generation()))
+    }
+
+    /// Remembers as whom, and in which generation, the client told of an event.
+    fn note_standing(&mut self) {
+        if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
+            let client = membership.client();
+            self.standing = (client.member_id(), client.generation());
         }
     }
 
@@ -332,6 +370,7 @@ impl ClientThread {
     }
 
     fn tick(&mut self, now: Instant) {
+        self.join_if_due(now);
         self.input(Input::Tick);
         if let Some(result) = self.world.finish_search() {
             self.on_search(result);
@@ -475,7 +514,7 @@ impl ClientThread {
         reaper.take((fetcher, membership, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
-        let by = self.stop.map(|(_, asked)| asked + self.longest_stop);
+        let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
         let patience = Instant::now() + REAP;
         let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {
@@ -512,3 +551,5 @@ const NO_BROKER: Duration = Duration::from_secs(30);
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the native clients may take to be destroyed before they are left to it.
 const REAP: Duration = Duration::from_millis(1_000);
+/// How long before the end of a stop that is given up, on a machine that is busy.
+const REAP_SLACK: Duration = Duration::from_millis(150);

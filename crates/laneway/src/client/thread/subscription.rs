@@ -1,5 +1,7 @@
 //! Which topics membership is subscribed to, and when it is shown a change of them.
 
+use std::time::{Duration, Instant};
+
 use laneway_core::{Input, Protocol};
 
 use super::ClientThread;
@@ -48,7 +50,9 @@ impl ClientThread {
         let names: Vec<String> = seen.partitions.keys().cloned().collect();
         if self.world.subscription.is_empty() {
             self.world.subscription = names;
-            self.input(Input::Join);
+            let started = self.world.fixed.started;
+            let pause = if self.protocol == Protocol::Consumer { Duration::ZERO } else { JOIN_PAUSE };
+            self.join_at = Some(started + pause);
         } else if names != self.world.subscription {
             self.world.subscription = names;
             self.to_show = Some(Change::Names);
@@ -56,6 +60,13 @@ impl ClientThread {
             self.to_show = Some(Change::Partitions);
         }
         self.partitions = seen.partitions;
+    }
+
+    /// Joins the group, once there is something to subscribe to and nobody has stopped it meanwhile.
+    pub(super) fn join_if_due(&mut self, now: Instant) {
+        if self.join_at.take_if(|at| now >= *at).is_some() {
+            self.input(Input::Join);
+        }
     }
 
     pub(super) fn show_topics_after_a_commit(&mut self) {
@@ -89,3 +100,8 @@ impl ClientThread {
         }
     }
 }
+
+/// How long after its start a member of the classic protocols joins. One that is stopped at once never does: its
+/// join would stop the whole group, which gives it partitions, and those of one that leaves are given to the next
+/// one that joins, again and again while nobody works on them.
+const JOIN_PAUSE: Duration = Duration::from_millis(350);

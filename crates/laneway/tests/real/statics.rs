@@ -1,0 +1,91 @@
+//! Static members: stopped they stay in the group, started again they go on, and nobody else notices.
+
+use std::time::Duration;
+
+use laneway::{ErrorKind, Protocol};
+use laneway_testing::history::{Expect, What, check};
+use laneway_testing::wait_until;
+
+use crate::support::{PROTOCOLS, Scene, Spec, Work};
+
+fn named(instance: &str) -> Spec {
+    Spec {
+        work: Work::Sleep(Duration::from_millis(1)),
+        instance: Some(instance.into()),
+        properties: Vec::new(),
+        ..Spec::default()
+    }
+}
+
+/// Lanes that began or ended at a member.
+fn moves_of(scene: &Scene, name: &str) -> usize {
+    let is_by = |what: &What| match what {
+        What::Assigned { member, .. } | What::Revoked { member, .. } | What::Lost { member, .. } => {
+            &**member == name
+        }
+        _ => false,
+    };
+    scene.recorder.history().events().iter().filter(|event| is_by(&event.what)).count()
+}
+
+#[test]
+fn a_static_member_that_is_stopped_and_started_again_moves_nothing() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("static", 6, protocol) else { return };
+        let other = scene.member("other", &named("other"));
+        let first = scene.member("first", &named("roamer"));
+        wait_until(Duration::from_secs(30), "both have their lanes", || {
+            other.lanes() == 3 && first.lanes() == 3
+        });
+        let traffic = scene.traffic(500);
+        wait_until(Duration::from_secs(20), "work is under way", || {
+            scene.recorder.history().events().iter().any(|event| matches!(event.what, What::Committed { .. }))
+        });
+        let (lanes, rebalances, moves) = (first.partitions(), other.rebalances(), moves_of(&scene, "other"));
+        let summary = first.leave();
+        assert_eq!((summary.unfinished, summary.uncommitted), (0, 0), "{protocol}");
+        assert!(summary.stop < Duration::from_secs(5), "{protocol}: leaving took {:?}", summary.stop);
+        assert_eq!(scene.listed(), 2, "{protocol}: a static member stays in the group");
+        // Longer than two heartbeats of the slowest protocol: the other would have heard by now.
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(scene.listed(), 2, "{protocol}");
+        let second = scene.member("second", &named("roamer"));
+        wait_until(Duration::from_secs(20), "it has its lanes again", || second.partitions() == lanes);
+        traffic.end();
+        scene.wait_until_finished(Duration::from_secs(30));
+        assert_eq!(other.rebalances(), rebalances, "{protocol}: the other member noticed");
+        assert_eq!(moves_of(&scene, "other"), moves, "{protocol}: lanes of the other member moved");
+        assert_eq!(scene.listed(), 2, "{protocol}");
+        second.leave();
+        other.leave();
+        check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+    }
+}
+
+/// A second process with the same name. In the classic protocols it takes the place, and the first one is
+/// fenced; with KIP-848 the broker refuses the second as long as the first one is there.
+#[test]
+fn a_static_member_is_fenced_by_its_twin() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("twin", 4, protocol) else { return };
+        let traffic = scene.traffic(400);
+        let mut first = scene.member("first", &named("twin"));
+        wait_until(Duration::from_secs(30), "the first one works", || first.lanes() == 4);
+        let mut second = scene.member("second", &named("twin"));
+        let (fenced, stays) = match protocol {
+            Protocol::Consumer => (&mut second, &mut first),
+            _ => (&mut first, &mut second),
+        };
+        let error = fenced.ended().expect_err("the fenced one ends with an error");
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{protocol}: {error}");
+        wait_until(Duration::from_secs(20), "the other one works", || stays.lanes() == 4);
+        traffic.end();
+        scene.wait_until_finished(Duration::from_secs(30));
+        assert_eq!(scene.listed(), 1, "{protocol}");
+        stays.handle.stop();
+        stays.ended().expect("an end without an error");
+        let report = check(&scene.recorder.history(), &Expect::crashes().overlaps_allowed());
+        report.assert_ok();
+        println!("{protocol}, fenced: {report}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Groups that go on without a member in the middle of its hold, and coordinators that go.
+
+use std::time::Duration;
+
+use laneway::Protocol;
+use laneway_testing::history::{Expect, Recorder, check};
+use laneway_testing::{RealKafka, RealOptions, real_kafka_or_skip, wait_until};
+
+use crate::crashes::{finished_by, short_session};
+use crate::support::{Member, PROTOCOLS, Scene, Spec, Work};
+
+/// A lane that takes long for each record, so that a hold lasts.
+fn slow(protocol: Protocol) -> Spec {
+    Spec {
+        work: Work::SleepAtFirst(Duration::from_secs(5)),
+        properties: short_session(protocol),
+        ..Spec::default()
+    }
+}
+
+fn quick(protocol: Protocol) -> Spec {
+    Spec { work: Work::Sleep(Duration::from_millis(1)), ..slow(protocol) }
+}
+
+fn drains(member: &Member) -> bool {
+    member.handle.status().lanes.iter().any(|lane| lane.state == laneway::LaneState::Draining)
+}
+
+/// A process that is stopped in the middle of its hold, for longer than its session.
+#[test]
+fn a_member_frozen_in_a_hold_comes_back_and_nothing_is_lost() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::with_processes("frozen-hold", 4, protocol) else { return };
+        scene.produce(8);
+        let sleeper = scene.process("sleeper", &slow(protocol));
+        wait_until(Duration::from_secs(30), "the quick lanes are through", || scene.unfinished() <= 4);
+        let other = scene.member("other", &quick(protocol));
+        let state = || scene.admin().describe_group(&scene.group).map_or(String::new(), |group| group.state);
+        wait_until(Duration::from_secs(20), "the group waits for the sleeper", || {
+            if protocol == Protocol::Eager { state() == "PreparingRebalance" } else { scene.listed() == 2 }
+        });
+        // It hears of it with its next heartbeat; its hold lasts for longer.
+        std::thread::sleep(Duration::from_millis(1_200));
+        sleeper.freeze().expect("frozen");
+        wait_until(Duration::from_secs(30), "the other member has taken over", || other.lanes() == 4);
+        scene.wait_until_finished(Duration::from_secs(30));
+        sleeper.thaw().expect("thawed");
+        scene.produce(400);
+        scene.wait_until_finished(Duration::from_secs(60));
+        wait_until(Duration::from_secs(20), "the sleeper is back in the group", || {
+            scene.listed() == 2 && other.lanes() == 2
+        });
+        other.leave();
+        sleeper.terminate().expect("terminated");
+        assert!(sleeper.wait(Duration::from_secs(35)).expect("an end").success(), "{:?}", sleeper.stderr());
+        let report = check(&scene.recorder.history(), &Expect::crashes().overlaps_allowed());
+        println!("{protocol}, frozen in a hold: {report}");
+        report.assert_ok();
+        assert!(finished_by(&scene, "other") > 0);
+    }
+}
+
+#[test]
+fn a_coordinator_killed_in_a_hold_and_started_again_loses_nothing() {
+    if real_kafka_or_skip().is_none() {
+        return;
+    }
+    let kafka: &'static RealKafka =
+        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    for protocol in PROTOCOLS {
+        let scene = Scene::on(kafka, "coordinator", 4, protocol, Recorder::in_memory(), None);
+        scene.produce(8);
+        // With sessions as they are by default, so that the broker is back in time.
+        let spec = |spec| Spec { properties: Vec::new(), ..spec };
+        let first = scene.member("first", &spec(slow(protocol)));
+        wait_until(Duration::from_secs(30), "the quick lanes are through", || scene.unfinished() <= 4);
+        let second = scene.member("second", &spec(quick(protocol)));
+        wait_until(Duration::from_secs(20), "a drain goes on", || drains(&first));
+        kafka.kill();
+        kafka.start_again().expect("the broker is back");
+        scene.produce(400);
+        wait_until(Duration::from_secs(60), "both have lanes", || second.lanes() == 2 && first.lanes() == 2);
+        scene.wait_until_finished(Duration::from_secs(90));
+        first.handle.stop();
+        second.leave();
+        first.leave();
+        let report = check(&scene.recorder.history(), &Expect::crashes());
+        println!("{protocol}, coordinator gone in a hold: {report}");
+        report.assert_ok();
+    }
+    kafka.kill();
+}
