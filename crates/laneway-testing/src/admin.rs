@@ -62,6 +62,45 @@ pub struct Member {
     pub assignment: Vec<TopicPartition>,
 }
 
+/// An access control list's entry: what a principal may do, or may not. Needs a broker with an authorizer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Permission {
+    /// Who: `User:NAME`.
+    pub principal: String,
+    /// With what.
+    pub resource: Resource,
+    /// What.
+    pub operation: Operation,
+    /// It is denied, which goes before everything that is allowed.
+    pub denied: bool,
+}
+
+/// What a [`Permission`] is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// A topic.
+    Topic(String),
+    /// A group.
+    Group(String),
+}
+
+/// What a [`Permission`] allows or denies. To read includes to describe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// To read a topic, or to be in a group.
+    Read,
+    /// To ask about it.
+    Describe,
+}
+
+impl Resource {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Topic(name) | Self::Group(name) => name,
+        }
+    }
+}
+
 impl Admin {
     /// A client of the cluster at `brokers`.
     ///
@@ -131,6 +170,22 @@ impl Admin {
             list.add_offset(partition, *offset, &[])?;
         }
         patiently(|| self.client.delete_records(&list))
+    }
+
+    /// Makes a permission, or a denial.
+    ///
+    /// # Errors
+    /// When the cluster has no authorizer, or no broker answers.
+    pub fn permit(&self, permission: &Permission) -> Result<(), Error> {
+        self.client.create_acl(permission)
+    }
+
+    /// Takes a permission, or a denial, back.
+    ///
+    /// # Errors
+    /// As [`permit`](Self::permit).
+    pub fn take_back(&self, permission: &Permission) -> Result<(), Error> {
+        self.client.delete_acl(permission)
     }
 
     /// What a group has committed for these partitions; those without a commit are left out.

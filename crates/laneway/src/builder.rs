@@ -9,6 +9,7 @@ use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::fetcher::Fetcher;
+use crate::oauth::{Source, TokenProvider};
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
@@ -29,6 +30,7 @@ pub struct Builder {
     pub(crate) backoff: (Duration, Duration),
     pub(crate) allow_long_drain: bool,
     pub(crate) fetcher: Option<Box<dyn Fetcher>>,
+    pub(crate) tokens: Option<Arc<dyn Source>>,
 }
 
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -65,6 +67,7 @@ impl Default for Builder {
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             allow_long_drain: false,
             fetcher: None,
+            tokens: None,
         }
     }
 }
@@ -176,6 +179,13 @@ impl Builder {
     /// Fetches with `fetcher` instead of librdkafka: for tests, and for faster ones.
     pub fn fetcher(mut self, fetcher: impl Fetcher + 'static) -> Self {
         self.fetcher = Some(Box::new(fetcher));
+        self
+    }
+
+    /// Asks `provider` for the tokens of SASL OAUTHBEARER: one for both clients, in tasks of the runtime that the
+    /// consumer runs on, and each time before the last one expires.
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.tokens = Some(Arc::new(provider));
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use laneway_core::{LaneId, Reset, Settings};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::builder::Builder;
 use crate::client::{Board, Mailbox, Message, Patterns, Setup, spawn};
@@ -125,10 +126,18 @@ impl Consumer {
         let Self { builder, clients, patterns, received, mailbox, board, ended } = self;
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
+        if let Some(tokens) = &clients.tokens {
+            tokens.serve(&topic_client);
+        }
         let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Config, "lanes are tasks of a tokio runtime: run the consumer on one")
         })?;
+        let mut keeper = JoinSet::new();
+        if let Some(tokens) = clients.tokens.clone() {
+            let to_thread = mailbox.clone();
+            keeper.spawn(tokens.keep(move |error| to_thread.post(Message::NoToken(error))));
+        }
         let handlers = Arc::new(handlers);
         let setup = Setup {
             clients,
@@ -169,6 +178,7 @@ impl Consumer {
         let put = result.clone();
         let mut has_ended = ended.subscribe();
         let done = move |how| {
+            drop(keeper);
             *put.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
             ended.send_replace(true);
         };

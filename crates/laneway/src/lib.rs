@@ -35,6 +35,7 @@ pub mod fetcher;
 mod handler;
 mod lane;
 pub mod manual;
+mod oauth;
 mod properties;
 mod record;
 mod status;
@@ -48,6 +49,7 @@ pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, StartedFrom};
 pub use handler::{Closing, Handler, IntoOutcome, MakeHandler, Outcome};
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
+pub use oauth::{Token, TokenProvider};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 pub use status::{LaneState, LaneStatus, Status};
 
