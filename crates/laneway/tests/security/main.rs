@@ -136,9 +136,9 @@ fn a_permission_that_is_taken_away_later_is_waited_for() {
     running.wait_for(10);
     for (taken, words) in [(read, "READ the topic"), (join, "READ the group")] {
         admin.take_back(&taken).unwrap();
-        wait_until(SOON, &format!("{words} to be said"), || running.count(words) > 0);
         let finished = running.finished();
         broker.produce(&topic, 10);
+        running.wait_to_hear(words);
         admin.permit(&taken).unwrap();
         running.wait_for(finished + 10);
         assert_eq!(running.count(words), 1, "{}", running.said());
@@ -185,7 +185,7 @@ fn tokens_are_renewed_while_records_flow_and_a_failing_provider_is_waited_for() 
         async move { asked.provide(Duration::from_secs(2)).await }
     }));
     // At first there is none, and that is said.
-    wait_until(SOON, "the failure to be told", || running.count("the token service is down") > 0);
+    running.wait_to_hear("the token service is down");
     provider.fails.store(false, Ordering::SeqCst);
     running.wait_for(10);
     // Two lives of a token later everything still flows, and nobody was asked to prove itself in vain.
@@ -200,7 +200,7 @@ fn tokens_are_renewed_while_records_flow_and_a_failing_provider_is_waited_for() 
     assert_eq!(running.count("refused"), 0, "{}", running.said());
     // Then the tokens are good for nothing for a while: said once, waited for.
     provider.lies.store(true, Ordering::SeqCst);
-    wait_until(SOON, "the refusal to be told", || running.count("the connection was refused") > 0);
+    running.wait_to_hear("the connection was refused");
     broker.produce(&topic, 10);
     provider.lies.store(false, Ordering::SeqCst);
     running.wait_for(sent + 10);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use laneway::{Builder, Consumer, Error, ErrorKind, Event, Handle, OffsetReset, Record, Summary, Token};
-use laneway_testing::{Admin, Producer, RealKafka, RealOptions, unique, wait_until};
+use laneway_testing::{Admin, Producer, RealKafka, RealOptions, try_wait_until, unique};
 use tokio::runtime::Runtime;
 
 /// What is in every secret, and may be in nothing that is said.
@@ -245,11 +245,18 @@ impl Running {
     }
 
     pub(crate) fn wait_for(&self, records: u64) {
-        wait_until(SOON, &format!("{records} records; it said {}", self.said()), || self.finished() >= records);
+        let came = try_wait_until(SOON, &format!("{records} records"), || self.finished() >= records);
+        assert!(came.is_ok(), "{came:?}; it said {}", self.said());
     }
 
     pub(crate) fn said(&self) -> String {
         lock(&self.said).clone()
+    }
+
+    /// Waits until something is said.
+    pub(crate) fn wait_to_hear(&self, text: &str) {
+        let heard = try_wait_until(SOON, &format!("{text} to be said"), || self.count(text) > 0);
+        assert!(heard.is_ok(), "{heard:?}; it said {}", self.said());
     }
 
     /// How often something was said.
@@ -271,7 +278,7 @@ impl Running {
     /// Waits for its end. Nothing it said holds a secret.
     pub(crate) fn end(self) -> (Result<Summary, Error>, String) {
         let (status, said) = (self.handle.clone(), self.said.clone());
-        let ended = runtime().block_on(tokio::time::timeout(SOON, self.run));
+        let ended = runtime().block_on(async move { tokio::time::timeout(SOON, self.run).await });
         let mut said = lock(&said).clone();
         let result = ended.unwrap_or_else(|_| panic!("it does not end; it said {said}")).expect("a task");
         let _ = writeln!(said, "{result:?} {:?} ended after {:?}", status.status(), self.begun.elapsed());

@@ -21,7 +21,12 @@ impl ClientThread {
             self.last_error = Some(error.message.clone());
         }
         if error.kind == FetchErrorKind::Refused || is_alert(&error.message) {
-            return self.on_connection_refused(&error.message);
+            // Also this client, in no group, looks for the group's coordinator.
+            return match error.message.as_str() {
+                said if said.contains("Group authorization failed") => self.on_group_refused(said, false),
+                said if said.contains("opic authorization failed") => self.on_topic_refused(said, true),
+                said => self.on_connection_refused(said),
+            };
         }
         // It says how many are down, and not why: an error before it did.
         if error.kind == FetchErrorKind::BrokersDown {
@@ -34,7 +39,7 @@ impl ClientThread {
             self.last_error = Some(error.message.clone());
         }
         match error.code {
-            codes::GROUP_AUTHORIZATION_FAILED => return self.on_group_refused(&error, fatal),
+            codes::GROUP_AUTHORIZATION_FAILED => return self.on_group_refused(&error.message, fatal),
             codes::TOPIC_AUTHORIZATION_FAILED => return self.on_topic_refused(&error.message, true),
             codes::SASL_AUTHENTICATION_FAILED
             | codes::UNSUPPORTED_SASL_MECHANISM
@@ -84,9 +89,9 @@ impl ClientThread {
         }
     }
 
-    fn on_group_refused(&mut self, error: &KafkaError, fatal: bool) {
+    fn on_group_refused(&mut self, said: &str, fatal: bool) {
         let message = format!(
-            "the broker does not let this client into the group \"{}\": {error}: allow its principal to READ the \
+            "the broker does not let this client into the group \"{}\": {said}: allow its principal to READ the \
              group",
             self.world.fixed.group
         );
@@ -140,6 +145,10 @@ impl ClientThread {
     /// where a partition starts. A refused one is tried again, and told, by the member; here it is final at the
     /// start.
     pub(super) fn on_commit_refused(&mut self, topic: &str, error: &KafkaError) {
+        if error.code == codes::GROUP_AUTHORIZATION_FAILED {
+            // The heartbeats are refused as well, but of that librdkafka says nothing.
+            self.on_group_refused(&error.message, false);
+        }
         if error.code == codes::TOPIC_AUTHORIZATION_FAILED && self.topic_starts(topic) {
             let message = format!(
                 "the broker does not let this client read topic \"{topic}\": {error}: allow its principal to READ \
@@ -200,7 +209,7 @@ fn advice(said: &str) -> &'static str {
         "the broker's certificate is for another host: use a name or address that is in it"
     } else if said.contains("wrong version number") {
         "the listener does not speak TLS: set security.protocol to what it speaks"
-    } else if said.contains("mechanism") {
+    } else if said.contains("mechanism handshake failed") {
         "set sasl.mechanism to one that the broker has"
     } else if said.contains("SASL") {
         "look at the credentials (sasl.username and sasl.password, or the token)"

@@ -447,6 +447,11 @@ impl ClientThread {
                 self.input(Input::Fatal(message));
                 self.input(Input::Stop);
             }
+            // Nobody knows the member, and nobody will: there is nothing to wait for.
+            ErrorKind::Refused if !self.world.member_is_known() => {
+                self.input(Input::Fatal(message));
+                self.input(Input::Stop);
+            }
             _ => self.input(Input::Stop),
         }
     }
