@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use laneway::{Builder, Protocol, StopReason, Token};
-use laneway_testing::{Operation, Permission, Resource, unique, wait_until};
+use laneway_testing::{
+    Admin, Operation, Permission, Producer, RealKafka, RealOptions, Resource, unique, wait_until,
+};
 
-use support::{MARKER, PASSWORD, Running, SOON, logs, secured, token, token_mark};
+use support::{MARKER, PASSWORD, Running, SOON, logs, property, secured, token, token_mark};
 
 /// It reads what there is, and ends.
 fn reads(builder: Builder) {
@@ -24,7 +26,8 @@ fn every_way_to_prove_who_one_is_reads_with_the_default_build() {
     let Some(broker) = secured() else { return };
     let topic = broker.topic(10);
     reads(broker.builder("TLS", &topic));
-    for (listener, mechanism) in [("SASL", "PLAIN"), ("SASLTLS", "SCRAM-SHA-256"), ("SASL", "SCRAM-SHA-512")] {
+    for (listener, mechanism) in [("SASL", "PLAIN"), ("SASLTLS", "SCRAM-SHA-256"), ("SASL", "SCRAM-SHA-512")]
+    {
         reads(broker.user(listener, &topic, mechanism, "alice", PASSWORD));
     }
     let oauth = broker.builder("SASLTLS", &topic).property("sasl.mechanism", "OAUTHBEARER");
@@ -42,20 +45,24 @@ fn credentials_and_certificates_that_are_refused_end_the_consumer_within_seconds
         (broker.user("SASLTLS", &topic, "SCRAM-SHA-256", "alice", wrong), vec!["SASL", "sasl.password"]),
         (broker.user("SASL", &topic, "SCRAM-SHA-512", "nobody", wrong), vec!["SASL", "sasl.password"]),
         (
-            broker.builder("SASL", &topic).property("sasl.mechanism", "OAUTHBEARER").token_provider(|| async {
-                let expires = std::time::SystemTime::now() + Duration::from_secs(60);
-                Ok::<_, String>(Token::new(MARKER, expires))
-            }),
+            broker.builder("SASL", &topic).property("sasl.mechanism", "OAUTHBEARER").token_provider(
+                || async {
+                    let expires = std::time::SystemTime::now() + Duration::from_secs(60);
+                    Ok::<_, String>(Token::new(MARKER, expires))
+                },
+            ),
             vec!["SASL", "the token"],
         ),
-        (broker.builder("TLS", &topic).property("ssl.ca.pem", &broker.other_ca), vec!["ssl.ca.location"]),
-        (broker.builder("NAMED", &topic), vec!["for another host", "127.0.0.1"]),
-        (broker.builder("OLD", &topic), vec!["out of date", "expired"]),
+        (
+            broker.builder("TLS", &topic).property("ssl.ca.pem", &broker.other_ca),
+            vec!["authority", "ssl.ca.location"],
+        ),
+        (broker.builder("NAMED", &topic), vec!["for another address", "that is in its certificate"]),
+        (broker.builder("OLD", &topic), vec!["has expired", "renew it"]),
         (
             broker.builder("TLS", &topic).property("ssl.certificate.pem", "").property("ssl.key.pem", ""),
             vec!["client's certificate"],
         ),
-        (broker.builder("TLS", &topic).brokers(broker.kafka.brokers()), vec!["security.protocol"]),
     ];
     let running = cases.map(|(builder, words)| {
         let addressed = format!("{builder:?}");
@@ -81,7 +88,8 @@ fn credentials_and_certificates_that_are_refused_end_the_consumer_within_seconds
 fn what_contradicts_itself_is_refused_before_anything_is_connected() {
     let provider = || async { Ok::<_, String>(token(Duration::from_secs(60))) };
     let builder = || laneway::Consumer::builder().brokers("127.0.0.1:9092").group("g").topics(["t"]);
-    let oauth = || builder().property("sasl.mechanism", "OAUTHBEARER").property("security.protocol", "sasl_ssl");
+    let oauth =
+        || builder().property("sasl.mechanism", "OAUTHBEARER").property("security.protocol", "sasl_ssl");
     let refusal = |builder: Builder| builder.build().err().expect("a refusal").to_string();
     assert!(refusal(oauth()).contains("give a token provider"));
     assert!(refusal(builder().token_provider(provider)).contains("sasl.mechanism"));
@@ -147,6 +155,58 @@ fn a_permission_that_is_taken_away_later_is_waited_for() {
     assert_eq!(running.stop().uncommitted, 0);
 }
 
+/// A broker that is killed and started again breaks connections at every point of a handshake.
+#[test]
+fn a_broker_that_is_being_restarted_refuses_nobody() {
+    if secured().is_none() {
+        return;
+    }
+    let jaas = format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"{PASSWORD}\";"
+    );
+    let options = RealOptions {
+        properties: vec![
+            property("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
+            property("listener.name.sasl.plain.sasl.jaas.config", &jaas),
+        ],
+        listeners: vec![("SASL".into(), "SASL_PLAINTEXT".into())],
+        ..RealOptions::default()
+    };
+    let kafka = RealKafka::start(options).unwrap();
+    Admin::new(kafka.brokers()).unwrap().create_topic("t", 1, &[]).unwrap();
+    let send = |records| {
+        let producer = Producer::new(kafka.brokers(), &[]).unwrap();
+        (0..records).for_each(|_| producer.send("t", 0, None, Some(b"payload"), &[], None).unwrap());
+        producer.flush().unwrap();
+    };
+    send(10);
+    kafka.kill();
+    let consumer = || {
+        Running::start(
+            laneway::Consumer::builder()
+                .brokers(kafka.listener("SASL").unwrap())
+                .group(unique("group"))
+                .topics(["t"])
+                .offset_reset(laneway::OffsetReset::Earliest)
+                .property("security.protocol", "sasl_plaintext")
+                .property("sasl.mechanism", "PLAIN")
+                .property("sasl.username", "alice")
+                .property("sasl.password", PASSWORD),
+        )
+    };
+    let before = consumer();
+    kafka.start_again().unwrap();
+    before.wait_for(10);
+    kafka.kill();
+    let between = consumer();
+    kafka.start_again().unwrap();
+    send(10);
+    between.wait_for(20);
+    before.wait_for(20);
+    assert_eq!(before.count("was refused") + between.count("was refused"), 0, "{} {}", before.said(), between.said());
+    assert_eq!(before.stop().uncommitted + between.stop().uncommitted, 0);
+}
+
 /// Provides tokens, or not, and sees that it is asked by one at a time.
 #[derive(Default)]
 struct Provider {
@@ -197,7 +257,7 @@ fn tokens_are_renewed_while_records_flow_and_a_failing_provider_is_waited_for() 
         provider.calls.load(Ordering::SeqCst) >= calls + 4
     });
     running.wait_for(sent);
-    assert_eq!(running.count("refused"), 0, "{}", running.said());
+    assert_eq!(running.count("was refused"), 0, "{}", running.said());
     // Then the tokens are good for nothing for a while: said once, waited for.
     provider.lies.store(true, Ordering::SeqCst);
     running.wait_to_hear("the connection was refused");

@@ -62,8 +62,9 @@ fn start() -> Secured {
         property("allow.everyone.if.no.acl.found", "false"),
     ];
     for (listener, pair) in [("tls", &good), ("named", &misnamed), ("old", &expired), ("sasltls", &good)] {
-        let mut add =
-            |key: &str, value: &str| properties.push(property(&format!("listener.name.{listener}.{key}"), value));
+        let mut add = |key: &str, value: &str| {
+            properties.push(property(&format!("listener.name.{listener}.{key}"), value))
+        };
         add("ssl.keystore.type", "PEM");
         add("ssl.keystore.certificate.chain", &pair.certificate);
         add("ssl.keystore.key", &pair.key);
@@ -81,8 +82,9 @@ fn start() -> Secured {
     let oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
                  unsecuredLoginStringClaim_sub=\"broker\";";
     for listener in ["sasl", "sasltls"] {
-        let mut add =
-            |key: &str, value: &str| properties.push(property(&format!("listener.name.{listener}.{key}"), value));
+        let mut add = |key: &str, value: &str| {
+            properties.push(property(&format!("listener.name.{listener}.{key}"), value))
+        };
         add("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER");
         add("plain.sasl.jaas.config", &plain);
         add("scram-sha-256.sasl.jaas.config", scram);
@@ -210,7 +212,14 @@ impl Secured {
     }
 
     /// The same, with a password.
-    pub(crate) fn user(&self, listener: &str, topic: &str, mechanism: &str, name: &str, password: &str) -> Builder {
+    pub(crate) fn user(
+        &self,
+        listener: &str,
+        topic: &str,
+        mechanism: &str,
+        name: &str,
+        password: &str,
+    ) -> Builder {
         self.builder(listener, topic)
             .property("sasl.mechanism", mechanism)
             .property("sasl.username", name)
@@ -324,7 +333,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits =
+            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for digit in 0..=chunk.len() {
             text.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]));
         }

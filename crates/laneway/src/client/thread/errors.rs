@@ -69,6 +69,13 @@ impl ClientThread {
 
     /// A broker does not take the credentials or the certificate, or has one that is not to be trusted.
     fn on_connection_refused(&mut self, said: &str) {
+        let membership = self.world.membership.as_ref().map(|membership| membership.client());
+        let reasons = [Some(&self.world.asked), membership];
+        let reason = reasons.into_iter().flatten().find_map(|client| client.certificate_refused());
+        let said = match &reason {
+            Some(reason) if said.contains("certificate verify failed") => reason.as_str(),
+            _ => said,
+        };
         let message = format!("the connection was refused: {said}: {}", advice(said));
         self.last_error = Some(message.clone());
         if self.reached {
@@ -160,7 +167,8 @@ impl ClientThread {
 
     fn topic_starts(&self, topic: &str) -> bool {
         let mut lanes = self.world.lanes.iter().filter(|(lane, _)| *lane.partition.topic == *topic);
-        self.reading_since.is_none_or(|since| since.elapsed() < READING_STARTS) && lanes.all(|(_, shared)| shared.finished() == 0)
+        self.reading_since.is_none_or(|since| since.elapsed() < READING_STARTS)
+            && lanes.all(|(_, shared)| shared.finished() == 0)
     }
 
     pub(super) fn on_no_token(&mut self, message: String) {
@@ -204,9 +212,9 @@ fn is_transport(message: &str) -> bool {
 /// What to do about a refused connection.
 fn advice(said: &str) -> &'static str {
     if said.contains("has expired") || said.contains("not yet valid") {
-        "the broker's certificate is out of date: renew it, or mend this machine's clock"
-    } else if said.contains("mismatch") {
-        "the broker's certificate is for another host: use a name or address that is in it"
+        "renew it, or mend the clock of this machine"
+    } else if said.contains("for another") {
+        "reach the broker by a name or an address that is in its certificate"
     } else if said.contains("wrong version number") {
         "the listener does not speak TLS: set security.protocol to what it speaks"
     } else if said.contains("mechanism handshake failed") {
@@ -242,3 +250,24 @@ const OTHERS: Duration = Duration::from_secs(2);
 const READING_STARTS: Duration = Duration::from_secs(10);
 /// After how long a lane is read again that may not read.
 const READ_AGAIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_in_a_handshake_is_not_one_that_is_refused() {
+        // Such as librdkafka says them when a broker is killed.
+        for broken in [
+            "sasl_ssl://h:1/1: SASL PLAIN mechanism handshake failed: Local: Broker transport failure: broker's \
+             supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
+            "ssl://h:1/1: SSL handshake failed: SSL transport error: Broken pipe (after 1ms in state SSL_HANDSHAKE)",
+            "ssl://h:1/1: SSL handshake failed: Disconnected: connection reset by peer",
+        ] {
+            assert!(is_transport(broken) && !is_alert(broken), "{broken}");
+        }
+        let refused = "sasl_plaintext://h:1/1: SASL authentication error: Authentication failed: Invalid username or \
+                       password (after 318ms in state AUTH_REQ)";
+        assert!(!is_transport(refused));
+    }
+}
