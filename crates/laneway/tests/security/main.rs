@@ -155,6 +155,23 @@ fn a_permission_that_is_taken_away_later_is_waited_for() {
     assert_eq!(running.stop().uncommitted, 0);
 }
 
+/// There librdkafka's client ends itself.
+#[test]
+fn with_kip_848_a_group_that_is_taken_away_ends_the_consumer() {
+    let Some(broker) = secured() else { return };
+    let topic = broker.topic(10);
+    let group = unique("group");
+    let join = permission(Resource::Group(group.clone()), Operation::Read);
+    broker.admin().permit(&permission(Resource::Topic(topic.clone()), Operation::Read)).unwrap();
+    broker.admin().permit(&join).unwrap();
+    let bob = broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(&group);
+    let running = Running::start(bob.protocol(Protocol::Consumer));
+    running.wait_for(10);
+    broker.admin().take_back(&join).unwrap();
+    let error = running.refused();
+    assert!(error.contains(&group) && error.contains("READ the group"), "{error}");
+}
+
 /// A broker that is killed and started again breaks connections at every point of a handshake.
 #[test]
 fn a_broker_that_is_being_restarted_refuses_nobody() {
