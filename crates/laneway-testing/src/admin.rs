@@ -36,6 +36,8 @@ pub struct GroupDescription {
     pub kind: GroupKind,
     /// The assignor, or nothing if the group has none.
     pub assignor: String,
+    /// The node that coordinates it; -1 if there is none now.
+    pub coordinator: i32,
     /// Its members. A classic member that is not through its first join is not listed.
     pub members: Vec<Member>,
 }
@@ -137,7 +139,18 @@ impl Admin {
     /// # Errors
     /// When it exists, the name or a configuration is refused, or no broker answers.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), Error> {
-        self.client.create_topic(name, partitions, configs)?;
+        self.client.create_topic(name, partitions, &[], configs)?;
+        self.wait_for_partitions(name, partitions)
+    }
+
+    /// Makes a topic with a partition for each list of nodes, which are to have its replicas; the first leads.
+    ///
+    /// # Errors
+    /// As [`create_topic`](Self::create_topic).
+    pub fn create_topic_on(&self, name: &str, replicas: &[Vec<i32>]) -> Result<(), Error> {
+        let partitions = i32::try_from(replicas.len())
+            .map_err(|_| Error::new(format!("topic {name} with {} partitions", replicas.len())))?;
+        self.client.create_topic(name, partitions, replicas, &[])?;
         self.wait_for_partitions(name, partitions)
     }
 

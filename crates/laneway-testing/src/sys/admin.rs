@@ -81,6 +81,7 @@ impl AdminClient {
         &self,
         name: &str,
         partitions: i32,
+        replicas: &[Vec<i32>],
         configs: &[(&str, &str)],
     ) -> Result<(), Error> {
         let what = format!("topic {name} with {partitions} partitions");
@@ -100,6 +101,22 @@ impl AdminClient {
                 return Err(Error::new(format!(
                     "{what} refused: a name and 1 to 100,000 partitions are needed"
                 )));
+            }
+            for (partition, nodes) in (0i32..).zip(replicas) {
+                let mut nodes = nodes.clone();
+                let (ids, count) = (nodes.as_mut_ptr(), nodes.len());
+                let set = rd::rd_kafka_NewTopic_set_replica_assignment(
+                    topic,
+                    partition,
+                    ids,
+                    count,
+                    ptr::null_mut(),
+                    0,
+                );
+                if let Err(error) = check(set, || format!("{what}: replicas of partition {partition}")) {
+                    rd::rd_kafka_NewTopic_destroy(topic);
+                    return Err(error);
+                }
             }
             for (key, value) in &configs {
                 rd::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
@@ -345,6 +362,10 @@ unsafe fn described(
                 _ => GroupKind::Classic,
             },
             assignor: owned(rd::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
+            coordinator: match rd::rd_kafka_ConsumerGroupDescription_coordinator(group) {
+                none if none.is_null() => -1,
+                node => rd::rd_kafka_Node_id(node),
+            },
             members,
         })
     }
