@@ -162,7 +162,7 @@ impl Clients {
         let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
         match &self.tokens {
             None if uses_tokens && !fetches_tokens => refuse(
-                "sasl.mechanism \"OAUTHBEARER\" needs tokens, and nothing provides them: give a token provider",
+                "sasl.mechanism \"OAUTHBEARER\" needs tokens, and nothing provides them: give a token provider (a program's, to the library)",
             ),
             Some(_) if !uses_tokens => refuse(
                 "there is a token provider, and nothing to use its tokens: set sasl.mechanism to \"OAUTHBEARER\"",

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod support;
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -197,4 +198,105 @@ fn prove_clusters_all_nodes_down_for_20_s() {
 #[ignore = "long: part of cargo xtask prove"]
 fn prove_clusters_all_nodes_down_for_a_minute() {
     PROTOCOLS.into_iter().for_each(|protocol| all_down(protocol, Duration::from_secs(60)));
+}
+
+/// What librdkafka says while it fetches: `debug` was set.
+struct Keeper;
+
+static LOGS: Mutex<String> = Mutex::new(String::new());
+
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        let _ = write!(self.0, "{value:?} ");
+    }
+}
+
+impl tracing::Subscriber for Keeper {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        let mut logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.push_str(&line.0);
+        logs.push('\n');
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn in_rack(rack: i32) -> Spec {
+    let property = |key: &str, value: String| (key.to_owned(), value);
+    Spec {
+        properties: vec![property("client.rack", format!("rack-{rack}")), property("debug", "fetch".into())],
+        ..Spec::default()
+    }
+}
+
+/// How many records of a topic came from a node: `.../2: Enqueue 7 message(s) (... ) on TOPIC [0] ...`.
+fn fetched_from(topic: &str, node: i32) -> usize {
+    let logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (from, of) = (format!("/{node}: Enqueue "), format!(" on {topic} [0]"));
+    let count = |line: &str| line.split_once(&from)?.1.split(' ').next()?.parse::<usize>().ok();
+    logs.lines().filter(|line| line.contains(&of)).filter_map(count).sum()
+}
+
+#[test]
+fn a_consumer_fetches_from_the_replica_in_its_rack_and_goes_on_when_that_dies() {
+    let Some(cluster) = cluster() else { return };
+    tracing::subscriber::set_global_default(Keeper).expect("no subscriber but this one");
+    let mut scene = cluster.scene("rack", 1, Protocol::Cooperative);
+    // Led by the first node, and a replica on the second, where the consumer is.
+    scene.topic = unique("rack");
+    scene.admin().create_topic_on(&scene.topic, &[vec![1, 2, 3]]).expect("a topic");
+    let member = scene.member("near", &in_rack(2));
+    scene.produce(100);
+    scene.wait_until_finished(SOON);
+    let traffic = scene.traffic(200);
+    wait_until(SOON, "records from the second node", || fetched_from(&scene.topic, 2) > 100);
+    let from_the_leader = fetched_from(&scene.topic, 1);
+    wait_until(SOON, "more of them", || fetched_from(&scene.topic, 2) > 400);
+    assert_eq!(fetched_from(&scene.topic, 1), from_the_leader);
+    cluster.nodes[1].kill();
+    let before = finished(&scene);
+    wait_until(SOON, "work goes on", || finished(&scene) > before + 300);
+    cluster.nodes[1].start_again().expect("the node is back");
+    traffic.end();
+    scene.wait_until_finished(SOON);
+    member.leave();
+    check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+}
+
+#[test]
+fn an_assignor_that_knows_racks_assigns_what_is_near() {
+    let Some(cluster) = cluster() else { return };
+    let mut scene = cluster.scene("near", 4, Protocol::Eager);
+    scene.topic = unique("near");
+    // Without racks the range assignor would give the first two to the first member.
+    scene.admin().create_topic_on(&scene.topic, &[vec![2], vec![1], vec![2], vec![1]]).expect("a topic");
+    let members = [scene.member("a", &in_rack(1)), scene.member("b", &in_rack(2))];
+    let near = |member: &Member, partitions: [i32; 2]| {
+        let lanes = member.handle.status().lanes;
+        let mut found: Vec<i32> = lanes.iter().map(|lane| lane.lane.partition.partition).collect();
+        found.sort_unstable();
+        found == partitions
+    };
+    wait_until(SOON, "each has what is in its rack", || {
+        near(&members[0], [1, 3]) && near(&members[1], [0, 2])
+    });
+    members.into_iter().for_each(|member| drop(member.leave()));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use laneway::{Builder, Protocol, StopReason, Token};
+use laneway::{Builder, ErrorKind, Protocol, StopReason, Token};
 use laneway_testing::{
     Admin, Operation, Permission, Producer, RealKafka, RealOptions, Resource, unique, wait_until,
 };
@@ -76,6 +76,9 @@ fn credentials_and_certificates_that_are_refused_end_the_consumer_within_seconds
         let address = addressed.split('"').nth(1).unwrap();
         assert!(error.contains(address), "{address}: {error}");
     }
+    let broken = broker.builder("TLS", &topic).property("ssl.key.pem", format!("{MARKER} is no key"));
+    let (result, said) = Running::start(broken).end();
+    assert!(result.is_err_and(|error| error.kind() == ErrorKind::Config), "{said}");
     let logs = logs();
     assert!(logs.contains("SASL authentication error"), "nothing was logged");
     for secret in [MARKER, "PRIVATE KEY", &token_mark()] {
@@ -90,7 +93,7 @@ fn what_contradicts_itself_is_refused_before_anything_is_connected() {
     let builder = || laneway::Consumer::builder().brokers("127.0.0.1:9092").group("g").topics(["t"]);
     let oauth =
         || builder().property("sasl.mechanism", "OAUTHBEARER").property("security.protocol", "sasl_ssl");
-    let refusal = |builder: Builder| builder.build().err().expect("a refusal").to_string();
+    let refusal = |builder: Builder| builder.build().expect_err("a refusal").to_string();
     assert!(refusal(oauth()).contains("give a token provider"));
     assert!(refusal(builder().token_provider(provider)).contains("sasl.mechanism"));
     let plain = oauth().property("sasl.mechanism", "PLAIN");
@@ -279,7 +282,7 @@ fn a_provider_that_hangs_holds_up_no_stop() {
     let Some(broker) = secured() else { return };
     let topic = broker.topic(1);
     let oauth = broker.builder("SASL", &topic).property("sasl.mechanism", "OAUTHBEARER");
-    let running = Running::start(oauth.token_provider(|| std::future::pending::<Result<Token, String>>()));
+    let running = Running::start(oauth.token_provider(std::future::pending::<Result<Token, String>>));
     let begun = std::time::Instant::now();
     running.stop();
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
