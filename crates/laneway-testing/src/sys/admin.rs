@@ -57,7 +57,10 @@ impl AdminClient {
                 rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ANY,
             );
             let queue = rd::rd_kafka_queue_new(self.client.raw());
-            rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(self.timeout), ptr::null_mut(), 0);
+            // The longest there is: what times out there before a coordinator is found ends the process when it is
+            // found (laneway's `sys/admin.rs`). Here it is waited for no longer than `deadline`.
+            let longest = Duration::from_secs(3_600);
+            rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(longest), ptr::null_mut(), 0);
             send(options, queue);
             let mut event: *mut rd::rd_kafka_event_t = ptr::null_mut();
             while event.is_null() && Instant::now() < deadline {
