@@ -82,6 +82,8 @@ fn real_tests(filter: &str, report: &str) -> Result<(), String> {
         "laneway",
         "--test",
         "real",
+        "--test",
+        "clusters",
         "--",
         filter,
         "--ignored",

@@ -36,6 +36,8 @@ pub struct GroupDescription {
     pub kind: GroupKind,
     /// The assignor, or nothing if the group has none.
     pub assignor: String,
+    /// The node that coordinates it; -1 if there is none now.
+    pub coordinator: i32,
     /// Its members. A classic member that is not through its first join is not listed.
     pub members: Vec<Member>,
 }
@@ -60,6 +62,45 @@ pub struct Member {
     pub instance: Option<String>,
     /// What it is assigned.
     pub assignment: Vec<TopicPartition>,
+}
+
+/// An access control list's entry: what a principal may do, or may not. Needs a broker with an authorizer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Permission {
+    /// Who: `User:NAME`.
+    pub principal: String,
+    /// With what.
+    pub resource: Resource,
+    /// What.
+    pub operation: Operation,
+    /// It is denied, which goes before everything that is allowed.
+    pub denied: bool,
+}
+
+/// What a [`Permission`] is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// A topic.
+    Topic(String),
+    /// A group.
+    Group(String),
+}
+
+/// What a [`Permission`] allows or denies. To read includes to describe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// To read a topic, or to be in a group.
+    Read,
+    /// To ask about it.
+    Describe,
+}
+
+impl Resource {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Topic(name) | Self::Group(name) => name,
+        }
+    }
 }
 
 impl Admin {
@@ -98,7 +139,18 @@ impl Admin {
     /// # Errors
     /// When it exists, the name or a configuration is refused, or no broker answers.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), Error> {
-        self.client.create_topic(name, partitions, configs)?;
+        self.client.create_topic(name, partitions, &[], configs)?;
+        self.wait_for_partitions(name, partitions)
+    }
+
+    /// Makes a topic with a partition for each list of nodes, which are to have its replicas; the first leads.
+    ///
+    /// # Errors
+    /// As [`create_topic`](Self::create_topic).
+    pub fn create_topic_on(&self, name: &str, replicas: &[Vec<i32>]) -> Result<(), Error> {
+        let partitions = i32::try_from(replicas.len())
+            .map_err(|_| Error::new(format!("topic {name} with {} partitions", replicas.len())))?;
+        self.client.create_topic(name, partitions, replicas, &[])?;
         self.wait_for_partitions(name, partitions)
     }
 
@@ -131,6 +183,22 @@ impl Admin {
             list.add_offset(partition, *offset, &[])?;
         }
         patiently(|| self.client.delete_records(&list))
+    }
+
+    /// Makes a permission, or a denial.
+    ///
+    /// # Errors
+    /// When the cluster has no authorizer, or no broker answers.
+    pub fn permit(&self, permission: &Permission) -> Result<(), Error> {
+        self.client.create_acl(permission)
+    }
+
+    /// Takes a permission, or a denial, back.
+    ///
+    /// # Errors
+    /// As [`permit`](Self::permit).
+    pub fn take_back(&self, permission: &Permission) -> Result<(), Error> {
+        self.client.delete_acl(permission)
     }
 
     /// What a group has committed for these partitions; those without a commit are left out.

@@ -25,7 +25,7 @@ mod scripted;
 mod sys;
 mod wait;
 
-pub use admin::{Admin, Committed, GroupDescription, GroupKind, Member};
+pub use admin::{Admin, Committed, GroupDescription, GroupKind, Member, Operation, Permission, Resource};
 pub use code::ApiKey;
 pub use embedded::{EmbeddedKafka, EmbeddedOptions, Request};
 pub use error::Error;

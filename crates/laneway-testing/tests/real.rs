@@ -194,6 +194,7 @@ fn a_frozen_kafka_does_not_answer_until_it_is_thawed() {
             ("num.partitions".to_owned(), "3".to_owned()),
             ("auto.create.topics.enable".to_owned(), "true".to_owned()),
         ],
+        ..RealOptions::default()
     })
     .unwrap();
     let admin = Admin::new(kafka.brokers()).unwrap();
@@ -216,7 +217,9 @@ fn one_that_does_not_start_says_what_its_log_says() {
         return;
     }
     let wrong = [("log.segment.bytes".to_owned(), "-5".to_owned())];
-    let error = RealKafka::start(RealOptions { properties: wrong.to_vec() }).unwrap_err().to_string();
+    let error = RealKafka::start(RealOptions { properties: wrong.to_vec(), ..RealOptions::default() })
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("log.segment.bytes"), "{error}");
 }
 

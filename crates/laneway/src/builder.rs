@@ -13,6 +13,7 @@ use crate::failures::GiveUp;
 use crate::fetcher::Fetcher;
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
+use crate::oauth::{Source, TokenProvider};
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
@@ -45,6 +46,7 @@ pub struct Builder {
     pub(crate) give_up: Option<GiveUp>,
     pub(crate) dead_letters: Option<String>,
     pub(crate) stall_after: Duration,
+    pub(crate) tokens: Option<Arc<dyn Source>>,
 }
 
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -93,6 +95,7 @@ impl Default for Builder {
             give_up: None,
             dead_letters: None,
             stall_after: Duration::from_secs(60),
+            tokens: None,
         }
     }
 }
@@ -295,6 +298,13 @@ impl Builder {
     /// Fetches with `fetcher` instead of librdkafka: for tests, and for faster ones.
     pub fn fetcher(mut self, fetcher: impl Fetcher + 'static) -> Self {
         self.fetcher = Some(Box::new(fetcher));
+        self
+    }
+
+    /// Asks `provider` for the tokens of SASL OAUTHBEARER: one for both clients, in tasks of the runtime that the
+    /// consumer runs on, and each time before the last one expires.
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.tokens = Some(Arc::new(provider));
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use laneway_core::{LaneId, Reset, Settings};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::apart::{Blocking, BlockingBatches, Spawned};
 use crate::builder::Builder;
@@ -248,7 +249,15 @@ impl Consumer {
         let Self { builder, clients, patterns, received, mailbox, board, limit, ended } = self;
         let topic_client = Client::new(clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
+        if let Some(tokens) = &clients.tokens {
+            tokens.serve(&topic_client);
+        }
         let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
+        let mut keeper = JoinSet::new();
+        if let Some(tokens) = clients.tokens.clone() {
+            let to_thread = mailbox.clone();
+            keeper.spawn(tokens.keep(move |error| to_thread.post(Message::NoToken(error))));
+        }
         let setup = Setup {
             clients,
             patterns,
@@ -305,6 +314,7 @@ impl Consumer {
         let put = how.clone();
         let has_ended = ended.subscribe();
         let done = move |it| {
+            drop(keeper);
             *put.lock().unwrap_or_else(PoisonError::into_inner) = Some(it);
             ended.send_replace(true);
         };

@@ -39,6 +39,7 @@ mod handler;
 mod lane;
 pub mod manual;
 mod ordering;
+mod oauth;
 mod properties;
 mod record;
 #[cfg(feature = "tower")]
@@ -61,6 +62,7 @@ pub use handler::{
 };
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use ordering::{Keyless, Ordering};
+pub use oauth::{Token, TokenProvider};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 #[cfg(feature = "tower")]
 pub use service::ServiceHandler;

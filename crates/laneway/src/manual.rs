@@ -43,6 +43,29 @@
 //! `queued.max.messages.kbytes` 4096 and `fetch.queue.backoff.ms` 10. `topic.metadata.refresh.interval.ms` is
 //! how often new topics and partitions are looked for (30 s by default).
 //!
+//! # Security
+//!
+//! TLS and SASL PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER work with the default build, by librdkafka's
+//! properties (`security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password`, `ssl.ca.location`, ...),
+//! which go to both clients. Tokens for OAUTHBEARER come from
+//! [`Builder::token_provider`](crate::Builder::token_provider): one call at a time, one token for both clients,
+//! renewed after three quarters of its life. A provider that fails or hangs is told as an
+//! [`Event::Error`](crate::Event::Error) and asked again; nothing waits for it but connections that have no token.
+//!
+//! What the brokers refuse is told with what was refused, by whom, and what to do, and never with a secret:
+//!
+//! | refused | at the start | later |
+//! | --- | --- | --- |
+//! | a password or a token; the broker's certificate (not trusted, expired, another host) or this client's | ends, [`ErrorKind::Refused`](crate::ErrorKind::Refused), if no broker lets it in within 2 s | tried on, said once a minute at most |
+//! | reading the group | ends | tried on, said once a minute at most; with KIP-848 ends |
+//! | reading a topic | ends | tried on, said once a minute at most |
+//!
+//! The start lasts until a broker has answered once (connections), until there was an assignment once (the group),
+//! and until a record of the topic was finished, but no longer than 10 s after the first lanes began (topics).
+//! Later, nothing is lost by waiting for whoever is changing a password or a permission: a lane that may not read
+//! stands, what is finished and can't be committed is tried again, and after the session a group goes on without a
+//! member that is not let in. A broker that is down or being restarted refuses nothing.
+//!
 //! # Topics
 //!
 //! A topic that does not exist is waited for. A topic or partition that appears while the consumer runs is read

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::builder::Builder;
 use crate::config::Protocol;
 use crate::error::{Error, ErrorKind};
+use crate::oauth::Tokens;
 use crate::sys::Config;
 
 /// What the two clients are made with, and what Laneway itself takes from the properties. Not `Debug`: it
@@ -22,6 +23,8 @@ pub(crate) struct Clients {
     pub(crate) session: Option<Duration>,
     /// `isolation.level` is `read_committed`.
     pub(crate) read_committed: bool,
+    /// The tokens of SASL OAUTHBEARER, if the user's code provides them.
+    pub(crate) tokens: Option<Tokens>,
 }
 
 impl Clients {
@@ -34,6 +37,7 @@ impl Clients {
             topic_interval: DEFAULT_TOPIC_INTERVAL,
             session: None,
             read_committed: true,
+            tokens: builder.tokens.clone().map(Tokens::new),
         };
         clients.set_defaults(builder);
         for (key, value) in &builder.properties {
@@ -41,6 +45,7 @@ impl Clients {
         }
         clients.set_fixed(builder);
         clients.check_deadlines(builder)?;
+        clients.check_tokens()?;
         clients.membership_config()?;
         clients.session = clients.membership_milliseconds("session.timeout.ms")?;
         clients.fetcher_config()?;
@@ -164,6 +169,32 @@ impl Clients {
         let milliseconds =
             value.parse().map_err(|_| invalid(key, value, "a number of milliseconds is wanted"))?;
         Ok(Some(Duration::from_millis(milliseconds)))
+    }
+
+    /// OAUTHBEARER needs somebody who provides tokens, and nothing else does.
+    fn check_tokens(&self) -> Result<(), Error> {
+        let given = |keys: &[&str]| {
+            let found = self.fetcher.iter().rev().find(|(key, _)| keys.contains(&key.as_str()));
+            found.map(|(_, value)| value.to_ascii_lowercase()).unwrap_or_default()
+        };
+        let uses_tokens = given(&["sasl.mechanism", "sasl.mechanisms"]) == "oauthbearer";
+        let fetches_tokens = given(&["sasl.oauthbearer.method"]) == "oidc";
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
+        match &self.tokens {
+            None if uses_tokens && !fetches_tokens => refuse(
+                "sasl.mechanism \"OAUTHBEARER\" needs tokens, and nothing provides them: give a token provider (a program's, to the library)",
+            ),
+            Some(_) if !uses_tokens => refuse(
+                "there is a token provider, and nothing to use its tokens: set sasl.mechanism to \"OAUTHBEARER\"",
+            ),
+            Some(_) if !given(&["security.protocol"]).starts_with("sasl_") => refuse(
+                "there is a token provider, and nothing to use its tokens: set security.protocol to \"sasl_ssl\"",
+            ),
+            Some(_) if fetches_tokens => refuse(
+                "tokens come from the token provider or by sasl.oauthbearer.method \"oidc\", not from both",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_deadlines(&self, builder: &Builder) -> Result<(), Error> {

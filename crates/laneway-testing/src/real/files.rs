@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use super::RealOptions;
 use crate::{Error, unique};
 
 /// A directory of our own in the temporary directory. A [`Guard`](crate::guard::Guard) removes it.
@@ -29,6 +30,10 @@ impl Directory {
         self.0.join("kafka.log")
     }
 
+    pub(super) fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
     pub(super) fn properties(&self) -> PathBuf {
         self.0.join("server.properties")
     }
@@ -41,27 +46,51 @@ impl Directory {
         Error::new(format!("{what}; the last of its log:\n{last}"))
     }
 
-    pub(super) fn write_properties(&self, ports: &Ports, extra: &[(String, String)]) -> Result<(), Error> {
+    /// The properties of the node `id` of a cluster whose nodes have these ports, in the order of their ids.
+    pub(super) fn write_properties(
+        &self,
+        id: usize,
+        ports: &[Ports],
+        options: &RealOptions,
+    ) -> Result<(), Error> {
         let mut text = String::new();
+        let own = ports.get(id - 1).ok_or_else(|| Error::new(format!("no ports for node {id}")))?;
+        let voters: Vec<String> = ports
+            .iter()
+            .enumerate()
+            .map(|(at, ports)| format!("{}@127.0.0.1:{}", at + 1, ports.controller))
+            .collect();
+        let mut listeners = format!("PLAINTEXT://{}", own.brokers());
+        let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for ((name, protocol), port) in options.listeners.iter().zip(&own.more) {
+            let _ = write!(listeners, ",{name}://127.0.0.1:{port}");
+            let _ = write!(protocols, ",{name}:{protocol}");
+        }
+        let copies = ports.len().min(3).to_string();
+        let in_sync = if ports.len() > 2 { "2" } else { "1" };
         let ours = [
             ("process.roles", "broker,controller".to_owned()),
-            ("node.id", "1".to_owned()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{}", ports.controller)),
+            ("node.id", id.to_string()),
+            ("controller.quorum.voters", voters.join(",")),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            (
-                "listeners",
-                format!("PLAINTEXT://{},CONTROLLER://127.0.0.1:{}", ports.brokers(), ports.controller),
-            ),
-            ("advertised.listeners", format!("PLAINTEXT://{}", ports.brokers())),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+            ("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{}", own.controller)),
+            ("advertised.listeners", listeners),
+            ("listener.security.protocol.map", protocols),
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
-            ("log.dirs", self.0.join("data").display().to_string()),
+            ("log.dirs", self.data().display().to_string()),
+            ("default.replication.factor", copies.clone()),
+            ("offsets.topic.replication.factor", copies.clone()),
+            ("transaction.state.log.replication.factor", copies.clone()),
+            ("share.coordinator.state.topic.replication.factor", copies),
+            ("min.insync.replicas", in_sync.to_owned()),
+            ("transaction.state.log.min.isr", in_sync.to_owned()),
         ];
         // In Java's properties the last one of a key counts.
         let lines = ours.iter().map(|(k, v)| (*k, v.as_str()));
-        let lines =
-            lines.chain(QUICK.iter().copied()).chain(extra.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-        for (key, value) in lines {
+        let given = options.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        for (key, value) in lines.chain(QUICK.iter().copied()).chain(given) {
+            // A backslash is an escape there, and a line may hold PEM.
+            let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace("{node}", &id.to_string());
             let _ = writeln!(text, "{key}={value}");
         }
         let path = self.properties();
@@ -69,7 +98,7 @@ impl Directory {
     }
 }
 
-/// What makes a node quick to start and its groups quick to react, and lets one node do alone.
+/// What makes a node quick to start and its groups quick to react.
 const QUICK: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("group.initial.rebalance.delay.ms", "0"),
@@ -79,12 +108,8 @@ const QUICK: &[(&str, &str)] = &[
     ("group.consumer.heartbeat.interval.ms", "1000"),
     ("group.consumer.session.timeout.ms", "6000"),
     ("offsets.topic.num.partitions", "4"),
-    ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.num.partitions", "4"),
-    ("transaction.state.log.replication.factor", "1"),
-    ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.num.partitions", "1"),
-    ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     // Killed and started again, it is let in once its old session is over (9 s by default).
     ("broker.session.timeout.ms", "2000"),
@@ -97,25 +122,32 @@ const QUICK: &[(&str, &str)] = &[
 pub(super) struct Ports {
     client: u16,
     controller: u16,
+    /// Of the other listeners.
+    more: Vec<u16>,
 }
 
 impl Ports {
-    /// Two that are free now. They lie below those that the system gives to outgoing connections: else a client
+    /// Two and `more` that are free now. They lie below those that the system gives to outgoing connections: else a client
     /// that tries to reach a killed broker may be given the broker's port for its own end, and keep it.
-    pub(super) fn pick() -> Result<Self, Error> {
+    pub(super) fn pick(more: usize) -> Result<Self, Error> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let first = u16::try_from(std::process::id() % 9_973).unwrap_or(0);
         let mut free =
             (0..10_000).map(|_| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000) % 10_000);
         let mut next = || free.by_ref().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-        match (next(), next()) {
-            (Some(client), Some(controller)) => Ok(Self { client, controller }),
-            _ => Err(Error::new("no two free ports between 20000 and 30000 on the loopback address")),
+        match (next(), next(), (0..more).map(|_| next()).collect()) {
+            (Some(client), Some(controller), Some(more)) => Ok(Self { client, controller, more }),
+            _ => Err(Error::new("too few free ports between 20000 and 30000 on the loopback address")),
         }
     }
 
     pub(super) fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.client)
+    }
+
+    /// Where the listener with this number, beside the plain one, takes connections.
+    pub(super) fn listener(&self, at: usize) -> Option<String> {
+        self.more.get(at).map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// Whether somebody takes connections at the clients' port.

@@ -1,4 +1,4 @@
-//! A real Apache Kafka: one node in KRaft combined mode, on this machine, for as long as a test needs it.
+//! A real Apache Kafka: nodes in KRaft combined mode, on this machine, for as long as a test needs it.
 
 mod files;
 mod jars;
@@ -17,7 +17,7 @@ use files::{Directory, Ports};
 /// How long a start may take, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
-/// A running Kafka 4.3.1 (or the one that `KAFKA_HOME` has), plain text on the loopback address. It ends when it
+/// A running node of Kafka 4.3.1 (or the one that `KAFKA_HOME` has), on the loopback address. It ends when it
 /// is dropped, and also when this process ends in any other way; its data goes with it.
 ///
 /// Its jars are brought by Maven once, into `$LANEWAY_KAFKA_CACHE` or `~/.cache/laneway/kafka-4.3.1`.
@@ -25,6 +25,7 @@ pub struct RealKafka {
     brokers: String,
     state: Mutex<State>,
     directory: Directory,
+    listeners: Vec<(String, String)>,
 }
 
 struct State {
@@ -35,12 +36,19 @@ struct State {
 }
 
 /// How a [`RealKafka`] is made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RealOptions {
     /// Properties of the server, which go before ours. Ours make it quick: no initial rebalance delay, short
     /// session timeouts allowed, heartbeats of KIP-848 members each second, four partitions in its own topics, no
     /// topics that nobody made.
+    ///
+    /// `{node}` in a value becomes the number of the node, from 1 on.
     pub properties: Vec<(String, String)>,
+    /// Listeners beside the plain one, which is for administration: a name, and its security protocol
+    /// (`SSL`, `SASL_PLAINTEXT`, `SASL_SSL`). What they need is to be among the properties.
+    pub listeners: Vec<(String, String)>,
+    /// SCRAM users that are there from the start: mechanism, name, password.
+    pub scram: Vec<(String, String, String)>,
 }
 
 impl RealKafka {
@@ -58,10 +66,19 @@ impl RealKafka {
     /// When something is missing ([`available`](Self::available)), or it does not start: the error ends with
     /// the last lines of its log.
     pub fn start(options: RealOptions) -> Result<Self, Error> {
+        Self::start_cluster(1, options)?.pop().ok_or_else(|| Error::new("a cluster without a node"))
+    }
+
+    /// Starts a cluster, and waits until every node knows of all: the nodes 1, 2, ... in this order. With three
+    /// or more of them topics have three replicas, of which two must be in sync to write.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_cluster(nodes: usize, options: RealOptions) -> Result<Vec<Self>, Error> {
         let libs = jars::libs()?;
         let mut attempt = 1;
         loop {
-            match Self::start_once(&libs, &options) {
+            match Self::start_once(&libs, nodes, &options) {
                 // Between our look at a port and its use somebody else may have taken it.
                 Err(error) if attempt < 5 && error.to_string().contains("Address already in use") => {
                     attempt += 1
@@ -84,6 +101,21 @@ impl RealKafka {
     /// Where it listens: `127.0.0.1:PORT`.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Where the listener of this name, one of [`RealOptions::listeners`], takes connections.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn listener(&self, name: &str) -> Result<String, Error> {
+        let at = self.listeners.iter().position(|(known, _)| known == name);
+        at.and_then(|at| self.state().ports.listener(at))
+            .ok_or_else(|| Error::new(format!("Kafka at {} has no listener {name}", self.brokers)))
+    }
+
+    /// The directory with its data: a directory for each partition.
+    pub fn data(&self) -> PathBuf {
+        self.directory.data()
     }
 
     /// Its process id, if it runs.
@@ -111,7 +143,20 @@ impl RealKafka {
             return Err(Error::new(format!("Kafka at {} is running: kill it first", self.brokers)));
         }
         state.run(&self.directory)?;
-        state.wait_until_ready(&self.brokers, &self.directory)
+        state.wait_until_ready(&self.brokers, 1, &self.directory)
+    }
+
+    /// As [`start_again`](Self::start_again), but returns at once: a node whose cluster has lost its majority is
+    /// not ready before others are.
+    ///
+    /// # Errors
+    /// When it runs, or no process can be made.
+    pub fn begin_to_start_again(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.child.is_some() {
+            return Err(Error::new(format!("Kafka at {} is running: kill it first", self.brokers)));
+        }
+        state.run(&self.directory)
     }
 
     /// Stops it where it stands (SIGSTOP): connections stay, nothing is answered.
@@ -139,21 +184,31 @@ impl RealKafka {
             .map_err(|e| Error::new(format!("signal {signal} to Kafka at {}: {e}", self.brokers)))
     }
 
-    fn start_once(libs: &Path, options: &RealOptions) -> Result<Self, Error> {
-        let directory = Directory::new()?;
-        let guard = Guard::new(Some(directory.path()))?;
-        let ports = Ports::pick()?;
-        directory.write_properties(&ports, &options.properties)?;
-        let brokers = ports.brokers();
-        let state = State { child: None, guard, ports, libs: libs.to_owned() };
-        let kafka = Self { brokers, state: Mutex::new(state), directory };
-        {
-            let mut state = kafka.state();
-            state.format(&kafka.directory)?;
-            state.run(&kafka.directory)?;
-            state.wait_until_ready(&kafka.brokers, &kafka.directory)?;
+    fn start_once(libs: &Path, nodes: usize, options: &RealOptions) -> Result<Vec<Self>, Error> {
+        let ports: Vec<Ports> =
+            (0..nodes).map(|_| Ports::pick(options.listeners.len())).collect::<Result<_, _>>()?;
+        let mut made = Vec::with_capacity(nodes);
+        for id in 1..=nodes {
+            let directory = Directory::new()?;
+            let guard = Guard::new(Some(directory.path()))?;
+            directory.write_properties(id, &ports, options)?;
+            made.push((directory, guard));
         }
-        Ok(kafka)
+        let nodes_of = made.into_iter().zip(ports).map(|((directory, guard), ports)| {
+            let brokers = ports.brokers();
+            let state = Mutex::new(State { child: None, guard, ports, libs: libs.to_owned() });
+            Self { brokers, state, directory, listeners: options.listeners.clone() }
+        });
+        let cluster: Vec<Self> = nodes_of.collect();
+        for node in &cluster {
+            let mut state = node.state();
+            state.format(&node.directory, &options.scram)?;
+            state.run(&node.directory)?;
+        }
+        for node in &cluster {
+            node.state().wait_until_ready(&node.brokers, nodes, &node.directory)?;
+        }
+        Ok(cluster)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -182,10 +237,13 @@ impl State {
         Ok(command)
     }
 
-    fn format(&mut self, directory: &Directory) -> Result<(), Error> {
+    fn format(&mut self, directory: &Directory, scram: &[(String, String, String)]) -> Result<(), Error> {
         let mut command = self.java(directory, "kafka.tools.StorageTool")?;
         // Any id does, as long as it is 16 bytes in Base64.
         command.args(["format", "-t", "bGFuZXdheS10ZXN0cy0xMg", "-c"]).arg(directory.properties());
+        for (mechanism, name, password) in scram {
+            command.arg("--add-scram").arg(format!("{mechanism}=[name={name},password={password}]"));
+        }
         let mut child = self.guard.spawn(&mut command)?;
         let ended = child.wait();
         self.guard.forget();
@@ -203,7 +261,7 @@ impl State {
         Ok(())
     }
 
-    fn wait_until_ready(&mut self, brokers: &str, directory: &Directory) -> Result<(), Error> {
+    fn wait_until_ready(&mut self, brokers: &str, nodes: usize, directory: &Directory) -> Result<(), Error> {
         let deadline = Instant::now() + START;
         let admin = Admin::new(brokers)?;
         loop {
@@ -212,7 +270,7 @@ impl State {
                 return Err(directory.complain(&format!("Kafka ended while it started ({status})")));
             }
             if self.ports.open()
-                && admin.broker_count(Duration::from_millis(500)).is_ok_and(|count| count > 0)
+                && admin.broker_count(Duration::from_millis(500)).is_ok_and(|count| count >= nodes)
             {
                 return Ok(());
             }

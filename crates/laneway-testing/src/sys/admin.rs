@@ -10,7 +10,7 @@ use rdkafka_sys as rd;
 use super::client::{Client, Kind, c_string, check, kafka_error, millis, owned};
 use super::list::{Element, List, element, elements};
 use crate::Error;
-use crate::admin::{GroupDescription, GroupKind, Member};
+use crate::admin::{GroupDescription, GroupKind, Member, Operation, Permission, Resource};
 
 /// A client for administration.
 pub(crate) struct AdminClient {
@@ -57,7 +57,10 @@ impl AdminClient {
                 rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ANY,
             );
             let queue = rd::rd_kafka_queue_new(self.client.raw());
-            rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(self.timeout), ptr::null_mut(), 0);
+            // The longest there is: what times out there before a coordinator is found ends the process when it is
+            // found (laneway's `sys/admin.rs`). Here it is waited for no longer than `deadline`.
+            let longest = Duration::from_secs(3_600);
+            rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(longest), ptr::null_mut(), 0);
             send(options, queue);
             let mut event: *mut rd::rd_kafka_event_t = ptr::null_mut();
             while event.is_null() && Instant::now() < deadline {
@@ -81,6 +84,7 @@ impl AdminClient {
         &self,
         name: &str,
         partitions: i32,
+        replicas: &[Vec<i32>],
         configs: &[(&str, &str)],
     ) -> Result<(), Error> {
         let what = format!("topic {name} with {partitions} partitions");
@@ -101,6 +105,22 @@ impl AdminClient {
                     "{what} refused: a name and 1 to 100,000 partitions are needed"
                 )));
             }
+            for (partition, nodes) in (0i32..).zip(replicas) {
+                let mut nodes = nodes.clone();
+                let (ids, count) = (nodes.as_mut_ptr(), nodes.len());
+                let set = rd::rd_kafka_NewTopic_set_replica_assignment(
+                    topic,
+                    partition,
+                    ids,
+                    count,
+                    ptr::null_mut(),
+                    0,
+                );
+                if let Err(error) = check(set, || format!("{what}: replicas of partition {partition}")) {
+                    rd::rd_kafka_NewTopic_destroy(topic);
+                    return Err(error);
+                }
+            }
             for (key, value) in &configs {
                 rd::rd_kafka_NewTopic_set_config(topic, key.as_ptr(), value.as_ptr());
             }
@@ -114,6 +134,75 @@ impl AdminClient {
         unsafe {
             let result = rd::rd_kafka_event_CreateTopics_result(answer.raw());
             topic_results(&what, |count| rd::rd_kafka_CreateTopics_result_topics(result, count))
+        }
+    }
+
+    pub(crate) fn create_acl(&self, permission: &Permission) -> Result<(), Error> {
+        let what = format!("{permission:?}");
+        let Codes { kind, operation, effect } = codes(permission);
+        let (name, principal) = (c_string(permission.resource.name())?, c_string(&permission.principal)?);
+        let pattern = rd::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
+        // SAFETY: strings end in NUL; the binding is ours, and destroyed once after the call. The event is a
+        // result of this call, whose array has as many elements as it says.
+        unsafe {
+            let mut binding = rd::rd_kafka_AclBinding_new(
+                kind,
+                name.as_ptr(),
+                pattern,
+                principal.as_ptr(),
+                c"*".as_ptr(),
+                operation,
+                effect,
+                ptr::null_mut(),
+                0,
+            );
+            if binding.is_null() {
+                return Err(Error::new(format!("{what}: refused by the client")));
+            }
+            let answer = self.ask(&what, |options, queue| {
+                rd::rd_kafka_CreateAcls(self.client.raw(), &mut binding, 1, options, queue);
+            });
+            rd::rd_kafka_AclBinding_destroy(binding);
+            let answer = answer?;
+            let mut count = 0usize;
+            let result = rd::rd_kafka_event_CreateAcls_result(answer.raw());
+            let results = rd::rd_kafka_CreateAcls_result_acls(result, &mut count);
+            for at in 0..count {
+                let error = rd::rd_kafka_acl_result_error(*results.add(at));
+                if !error.is_null() {
+                    return Err(kafka_error(rd::rd_kafka_error_code(error), &what));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    pub(crate) fn delete_acl(&self, permission: &Permission) -> Result<(), Error> {
+        let what = format!("taking back {permission:?}");
+        let Codes { kind, operation, effect } = codes(permission);
+        let (name, principal) = (c_string(permission.resource.name())?, c_string(&permission.principal)?);
+        let pattern = rd::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
+        // SAFETY: as in `create_acl`.
+        unsafe {
+            let mut filter = rd::rd_kafka_AclBindingFilter_new(
+                kind,
+                name.as_ptr(),
+                pattern,
+                principal.as_ptr(),
+                c"*".as_ptr(),
+                operation,
+                effect,
+                ptr::null_mut(),
+                0,
+            );
+            if filter.is_null() {
+                return Err(Error::new(format!("{what}: refused by the client")));
+            }
+            let answer = self.ask(&what, |options, queue| {
+                rd::rd_kafka_DeleteAcls(self.client.raw(), &mut filter, 1, options, queue);
+            });
+            rd::rd_kafka_AclBinding_destroy(filter);
+            answer.map(drop)
         }
     }
 
@@ -276,6 +365,10 @@ unsafe fn described(
                 _ => GroupKind::Classic,
             },
             assignor: owned(rd::rd_kafka_ConsumerGroupDescription_partition_assignor(group)),
+            coordinator: match rd::rd_kafka_ConsumerGroupDescription_coordinator(group) {
+                none if none.is_null() => -1,
+                node => rd::rd_kafka_Node_id(node),
+            },
             members,
         })
     }
@@ -294,6 +387,34 @@ unsafe fn topic_results(
         check(unsafe { rd::rd_kafka_topic_result_error(*results.add(at)) }, || what.to_owned())?;
     }
     Ok(())
+}
+
+/// The codes of a permission, as the native calls number them.
+struct Codes {
+    kind: rd::rd_kafka_ResourceType_t,
+    operation: rd::rd_kafka_AclOperation_t,
+    effect: rd::rd_kafka_AclPermissionType_t,
+}
+
+fn codes(permission: &Permission) -> Codes {
+    use rd::rd_kafka_AclOperation_t as Op;
+    use rd::rd_kafka_AclPermissionType_t as Effect;
+    use rd::rd_kafka_ResourceType_t as Kind;
+    Codes {
+        kind: match permission.resource {
+            Resource::Topic(_) => Kind::RD_KAFKA_RESOURCE_TOPIC,
+            Resource::Group(_) => Kind::RD_KAFKA_RESOURCE_GROUP,
+        },
+        operation: match permission.operation {
+            Operation::Read => Op::RD_KAFKA_ACL_OPERATION_READ,
+            Operation::Describe => Op::RD_KAFKA_ACL_OPERATION_DESCRIBE,
+        },
+        effect: if permission.denied {
+            Effect::RD_KAFKA_ACL_PERMISSION_TYPE_DENY
+        } else {
+            Effect::RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW
+        },
+    }
 }
 
 /// # Safety

@@ -15,6 +15,8 @@ pub(crate) enum Message {
     Stop,
     /// From a lane.
     Lane(LaneMessage),
+    /// There is no token, and why.
+    NoToken(String),
     /// The topics as they are now.
     Topics(TopicsSeen),
 }

@@ -2,7 +2,7 @@
 //! once and put together when all have answered.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
@@ -12,6 +12,7 @@ use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue};
 #[derive(Debug)]
 pub(crate) struct Search {
     token: u64,
+    asked: Instant,
     wanted: Vec<Want>,
     committed: Answer<Option<Position>>,
     starts: Answer<Position>,
@@ -60,9 +61,10 @@ impl Search {
         let list = |spec, question| {
             client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
         };
-        let committed = client.list_committed(group, &partitions, queue, asked(COMMITTED), TIMEOUT);
+        let committed = client.list_committed(group, &partitions, queue, asked(COMMITTED));
         Self {
             token,
+            asked: Instant::now(),
             wanted: wanted.to_vec(),
             committed: failed(committed).map(Err),
             starts: failed(list(OffsetSpec::Earliest, STARTS)).map(Err),
@@ -89,8 +91,10 @@ impl Search {
         }
     }
 
+    /// All questions are answered, or the rest is no longer waited for.
     pub(crate) fn is_answered(&self) -> bool {
-        self.committed.is_some() && self.starts.is_some() && self.ends.is_some()
+        let answered = self.committed.is_some() && self.starts.is_some() && self.ends.is_some();
+        answered || self.asked.elapsed() >= TIMEOUT
     }
 
     /// Puts the answers together.

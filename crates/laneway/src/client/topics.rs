@@ -149,7 +149,10 @@ impl TopicsSeen {
             Some(error) if error.code == codes::UNKNOWN_TOPIC_OR_PART => {}
             // It is being made, or its leader is.
             None => {}
-            Some(error) => self.error = Some(error),
+            Some(error) => {
+                let message = format!("topic \"{}\": {error}", info.name);
+                self.error = Some(KafkaError::new(error.code, message));
+            }
         }
     }
 }

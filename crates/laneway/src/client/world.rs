@@ -136,7 +136,12 @@ impl Port for World {
             .map_err(|error| error.to_string())
             .and_then(|config| Membership::join(config, &self.subscription, &self.fixed.wake));
         match joined {
-            Ok(membership) => self.membership = Some(membership),
+            Ok(membership) => {
+                if let Some(tokens) = &self.fixed.clients.tokens {
+                    tokens.serve(membership.client());
+                }
+                self.membership = Some(membership);
+            }
             Err(error) => {
                 self.trouble =
                     Some((ErrorKind::Config, format!("could not make the membership client: {error}")))

@@ -53,14 +53,18 @@ impl Client {
     }
 
     /// Asks for committed offsets that no transaction is about to change. Answered by
-    /// [`NativeEvent::Committed`](super::NativeEvent::Committed) on `queue`.
+    /// [`NativeEvent::Committed`](super::NativeEvent::Committed) on `queue`, perhaps late: there is no timeout.
+    ///
+    /// With one librdkafka would end the process: a question that times out before its coordinator is found is
+    /// freed, and freed again when it is found (rdkafka_admin.c, `rd_kafka_admin_coord_request` answers
+    /// `_DESTROY`, and rdkafka_coord.c then calls `rd_kafka_admin_coord_response_parse`). So it has the longest
+    /// timeout there can be, an hour.
     pub(crate) fn list_committed(
         &self,
         group: &str,
         partitions: &[TopicPartition],
         queue: &Queue,
         token: u64,
-        timeout: Duration,
     ) -> Result<(), KafkaError> {
         let group = CString::new(group).map_err(|_| KafkaError::inner_nul(group))?;
         let list = List::of_partitions(partitions)?;
@@ -68,7 +72,7 @@ impl Client {
             self,
             rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             token,
-            timeout,
+            LONGEST_TIMEOUT,
         )?;
         // SAFETY: client, list, options and queue are live; the name is terminated. The call copies what it
         // needs of the request, which is ours and destroyed after it.
@@ -230,5 +234,8 @@ impl Drop for Options {
 
 /// A timeout as librdkafka takes it: at most an hour.
 fn milliseconds(timeout: Duration) -> i32 {
-    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).clamp(1, 3_600_000)
+    i32::try_from(timeout.min(LONGEST_TIMEOUT).as_millis()).unwrap_or(i32::MAX).max(1)
 }
+
+/// What librdkafka takes at most.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3_600);

@@ -10,6 +10,7 @@ use laneway_core::{Position, TopicPartition};
 use rdkafka_sys as native;
 use rdkafka_sys::{rd_kafka_t, rd_kafka_topic_t};
 
+use super::certificate::{CertificateReason, verified};
 use super::config::Config;
 use super::error::{KafkaError, codes, text};
 use super::list::List;
@@ -28,6 +29,7 @@ pub(crate) struct Client {
     rk: NonNull<rd_kafka_t>,
     /// Topics that were asked for by name. As long as they are held, the client knows them.
     pub(super) topics: Mutex<HashMap<String, Topic>>,
+    certificate: Arc<CertificateReason>,
 }
 
 /// A handle of a topic.
@@ -45,10 +47,14 @@ impl Client {
     /// Makes a consumer. It needs a `group.id`, also to be assigned partitions by hand.
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, String> {
         let mut reason = [0 as c_char; 512];
-        // SAFETY: the configuration is live and ours; the callback may be called from any thread and at any
-        // time. A client that could be made takes the configuration over, which is then forgotten here.
+        let certificate = Arc::new(CertificateReason::default());
+        // SAFETY: the configuration is live and ours; the callbacks may be called from any thread and at any
+        // time, and the reason that one of them writes to is dropped after the client was destroyed. A client that could be made takes the configuration over, which is then forgotten here.
         let rk = unsafe {
             native::rd_kafka_conf_set_events(config.as_ptr(), EVENTS);
+            native::rd_kafka_conf_set_opaque(config.as_ptr(), Arc::as_ptr(&certificate).cast_mut().cast());
+            // A build without TLS refuses it, and has no use for it.
+            let _ = native::rd_kafka_conf_set_ssl_cert_verify_cb(config.as_ptr(), Some(verified));
             native::rd_kafka_conf_set_log_cb(config.as_ptr(), Some(log::forward));
             native::rd_kafka_new(
                 native::rd_kafka_type_t::RD_KAFKA_CONSUMER,
@@ -62,7 +68,7 @@ impl Client {
             return Err(unsafe { text(reason.as_ptr()) });
         };
         std::mem::forget(config);
-        let client = Self { rk, topics: Mutex::default() };
+        let client = Self { rk, topics: Mutex::default(), certificate };
         // SAFETY: the client is live.
         KafkaError::check(unsafe { raw::rd_kafka_poll_set_consumer(client.as_ptr()) })
             .map_err(|error| format!("{error} ({})", error.name()))?;
@@ -209,6 +215,43 @@ impl Client {
     pub(crate) fn assignment_lost(&self) -> bool {
         // SAFETY: the client is live.
         unsafe { native::rd_kafka_assignment_lost(self.as_ptr()) != 0 }
+    }
+
+    /// Gives the client its token for SASL OAUTHBEARER, in the place of the one it has. An error says nothing of
+    /// the token.
+    pub(crate) fn set_token(
+        &self,
+        value: &str,
+        expires_ms: i64,
+        principal: &str,
+        extensions: &[(String, String)],
+    ) -> Result<(), KafkaError> {
+        let terminated = |text: &str| CString::new(text).map_err(|_| KafkaError::of(codes::_INVALID_ARG));
+        let (value, principal) = (terminated(value)?, terminated(principal)?);
+        let extensions = extensions.iter().flat_map(|(key, value)| [terminated(key), terminated(value)]);
+        let extensions: Vec<CString> = extensions.collect::<Result<_, _>>()?;
+        let mut pointers: Vec<*const c_char> = extensions.iter().map(|text| text.as_ptr()).collect();
+        // The reason may hold the token: it has a place to go to, and stays there.
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client is live, the texts are terminated and copied, the array has as many pointers as is
+        // said, to keys and values in turn, and the reason is as long as is said.
+        KafkaError::check(unsafe {
+            raw::rd_kafka_oauthbearer_set_token(
+                self.as_ptr(),
+                value.as_ptr(),
+                expires_ms,
+                principal.as_ptr(),
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                reason.as_mut_ptr(),
+                reason.len(),
+            )
+        })
+    }
+
+    /// Why a broker's certificate was last refused.
+    pub(crate) fn certificate_refused(&self) -> Option<String> {
+        self.certificate.get()
     }
 
     /// The error that ended the client, if one did.

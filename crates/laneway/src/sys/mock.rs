@@ -105,6 +105,13 @@ impl MockCluster {
         unsafe { native::rd_kafka_mock_push_request_errors_array(self.cluster, request as i16, 1, &error) }
     }
 
+    /// Answers take as long from now on.
+    pub(crate) fn slow(&self, time: std::time::Duration) {
+        let milliseconds = i32::try_from(time.as_millis()).unwrap();
+        // SAFETY: the cluster is live.
+        unsafe { native::rd_kafka_mock_broker_set_rtt(self.cluster, 1, milliseconds) };
+    }
+
     pub(crate) fn count_requests(&self) {
         // SAFETY: the cluster is live.
         unsafe { native::rd_kafka_mock_start_request_tracking(self.cluster) }

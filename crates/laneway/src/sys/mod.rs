@@ -8,6 +8,7 @@
 
 mod admin;
 mod batch;
+mod certificate;
 mod client;
 mod config;
 mod error;

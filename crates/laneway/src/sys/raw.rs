@@ -19,6 +19,16 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_last_error() -> c_int;
     pub(super) fn rd_kafka_error_code(error: *const rd_kafka_error_t) -> c_int;
     pub(super) fn rd_kafka_fatal_error(rk: *mut rd_kafka_t, text: *mut c_char, size: usize) -> c_int;
+    pub(super) fn rd_kafka_oauthbearer_set_token(
+        rk: *mut rd_kafka_t,
+        value: *const c_char,
+        expires_ms: i64,
+        principal: *const c_char,
+        extensions: *mut *const c_char,
+        extension_size: usize,
+        text: *mut c_char,
+        size: usize,
+    ) -> c_int;
     pub(super) fn rd_kafka_poll_set_consumer(rk: *mut rd_kafka_t) -> c_int;
     pub(super) fn rd_kafka_event_error(event: *mut rd_kafka_event_t) -> c_int;
     pub(super) fn rd_kafka_subscribe(

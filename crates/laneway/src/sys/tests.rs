@@ -54,13 +54,29 @@ fn what_is_committed_is_found_again_with_its_leader_epoch() {
     let NativeEvent::Commit { token: 11, error: None, partitions } = event else { panic!("{event:?}") };
     assert_eq!(partitions, [(all[0].clone(), 7, None)]);
 
-    client.list_committed("g", &all, &queue, u64::MAX, TIMEOUT).unwrap();
+    client.list_committed("g", &all, &queue, u64::MAX).unwrap();
     let event = next(&queue);
     let NativeEvent::Committed { token: u64::MAX, result } = event else { panic!("{event:?}") };
     let mut found = result.unwrap();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(found[0], (all[0].clone(), Some(position), None));
     assert_eq!(found[1], (all[1].clone(), None, None));
+}
+
+#[test]
+fn a_coordinator_that_is_found_late_does_no_harm() {
+    let cluster = MockCluster::new("t", 1);
+    let all = partitions(1);
+    let client = cluster.client(&[]);
+    let queue = client.new_queue();
+    client.metadata_of("t", TIMEOUT).unwrap();
+    // With a timeout that is shorter than this the process was ended by an assertion.
+    cluster.slow(Duration::from_millis(1_500));
+    client.list_committed("g", &all, &queue, 1).unwrap();
+    client.list_committed("g", &all, &queue, 2).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(next(&queue), NativeEvent::Committed { result: Ok(_), .. }));
+    }
 }
 
 #[test]
@@ -87,7 +103,7 @@ fn a_question_that_can_not_be_answered_is_an_error_with_its_token() {
     let cluster = MockCluster::new("t", 1);
     let client = cluster.client(&[]);
     let queue = client.new_queue();
-    client.list_committed("g", &[], &queue, 1, TIMEOUT).unwrap();
+    client.list_committed("g", &[], &queue, 1).unwrap();
     let NativeEvent::Committed { token: 1, result: Err(error) } = next(&queue) else { panic!() };
     assert_eq!(error.code, codes::_INVALID_ARG);
 

@@ -87,6 +87,13 @@ struct ClientThread {
     last_error: Option<String>,
     reached: bool,
     down_said: Option<Instant>,
+    /// No broker has let us in yet, and one has refused to: since when, and what it said.
+    refused: Option<(Instant, String)>,
+    refusals_said: Vec<(Instant, String)>,
+    /// Lanes that may not read, since when.
+    refused_lanes: Vec<(Instant, LaneId)>,
+    /// Since when there are, or were, lanes.
+    reading_since: Option<Instant>,
     /// Since when the member is in the group without any lane.
     idle_since: Option<Instant>,
     next_ends: Instant,
@@ -172,6 +179,10 @@ impl ClientThread {
             last_error: None,
             reached: false,
             down_said: None,
+            refused: None,
+            refusals_said: Vec::new(),
+            refused_lanes: Vec::new(),
+            reading_since: None,
             idle_since: None,
             next_ends: now,
             next_tick: now,
@@ -222,6 +233,10 @@ impl ClientThread {
                 }
                 self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
                 self.world.lane_has_ended(&lane);
+            }
+            Message::NoToken(error) => self.on_no_token(error),
+            Message::Lane(LaneMessage::QueueFailed(lane, error)) if error.kind == FetchErrorKind::Refused => {
+                self.on_lane_refused(lane, &error.message);
             }
             Message::Lane(LaneMessage::QueueFailed(lane, error)) => {
                 let out_of_range = error.kind == FetchErrorKind::OffsetOutOfRange;
@@ -299,6 +314,11 @@ impl ClientThread {
                 self.input(Input::Revoke { partitions, lost });
             }
             NativeEvent::Commit { token, error, partitions } => {
+                for (partition, _, refused) in &partitions {
+                    if let Some(refused) = refused.as_ref().or(error.as_ref()) {
+                        self.on_commit_refused(&partition.topic, refused);
+                    }
+                }
                 let result = match error {
                     Some(error) => Err(commit_refusal(&error, &partitions)),
                     None => Ok(partitions.into_iter().map(|(partition, ..)| (partition, None)).collect()),
@@ -376,11 +396,16 @@ impl ClientThread {
             self.on_search(result);
         }
         self.check_fetcher();
+        self.end_if_refused();
+        self.start_refused_lanes_again();
         let membership = self.world.membership.as_ref().filter(|membership| !membership.is_closing());
         if let Some(error) = membership.and_then(|membership| membership.client().fatal_error()) {
             self.on_membership_error(error, true);
         }
         let lanes_open = !self.world.lanes.is_empty();
+        if lanes_open {
+            self.reading_since.get_or_insert(now);
+        }
         match self.to_show {
             Some(_) if lanes_open => self.input(Input::Probe),
             Some(_) => self.show_topics(),
@@ -485,6 +510,11 @@ impl ClientThread {
                 self.input(Input::Fatal(message));
             }
             ErrorKind::Fenced | ErrorKind::Fatal => {
+                self.input(Input::Fatal(message));
+                self.input(Input::Stop);
+            }
+            // Nobody knows the member, and nobody will: there is nothing to wait for.
+            ErrorKind::Refused if !self.world.member_is_known() => {
                 self.input(Input::Fatal(message));
                 self.input(Input::Stop);
             }

@@ -21,7 +21,9 @@ impl ClientThread {
         if let Some(error) = seen.error {
             let refused = [codes::TOPIC_AUTHORIZATION_FAILED, codes::CLUSTER_AUTHORIZATION_FAILED];
             if refused.contains(&error.code) {
-                self.world.trouble.get_or_insert((ErrorKind::Refused, error.message.clone()));
+                // A broker answered, whatever it answered.
+                self.reached = true;
+                self.on_topic_refused(&error.message, true);
             }
             if self.last_error.is_none() || self.reached {
                 self.last_error = Some(error.message);
