@@ -27,7 +27,7 @@
 //! # The format
 //!
 //! A map is a string of bits. What is not written is 0, and zeros at the end are never written, so the last
-//! bit is a 1, and there is one way to write each map.
+//! bit is a 1.
 //!
 //! | bits | what |
 //! | --- | --- |
@@ -84,8 +84,10 @@
 //!
 //! # What hostile text can do
 //!
-//! Nothing but waste what it was paid for: reading takes time and memory in the length of the text, and at
-//! most 2^17 runs (3 MiB) and 2^31 offsets, which is also where writing stops.
+//! Nothing but waste a little. Reading ends where the text does (what a range coder makes of the zeros behind
+//! its end is refused), and whatever it says, it takes a few milliseconds and 3 MiB at most beside what its own
+//! length takes: no map has more than 2^17 runs, 2^16 blocks and 2^31 offsets. Writing keeps to that too: the
+//! rest is forgotten, and counted.
 
 mod ahead;
 mod bits;

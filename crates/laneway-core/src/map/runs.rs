@@ -63,14 +63,12 @@ pub(super) fn decode(payload: &Bits) -> Option<Vec<(u32, u32)>> {
     let mut coder = Decoder::new(payload);
     let mut model = Model::new();
     let mut ranges = Vec::new();
-    let (mut at, mut last) = (0u64, None);
+    let mut at = 0u64;
     loop {
         let token = model.decode(&mut coder);
-        // What comes again is said once; and nothing is made of what is not there.
-        if last == Some((token.unfinished, token.finished)) || coder.beyond() {
+        if coder.beyond() {
             return None;
         }
-        last = Some((token.unfinished, token.finished));
         let each = u64::from(token.unfinished) + u64::from(token.finished);
         let end = each.saturating_mul(u64::from(token.again) + 1).saturating_add(at);
         if end > MAX_SPAN as u64 || ranges.len() + token.again as usize >= MAX_RUNS {
