@@ -92,7 +92,9 @@ fn a_static_member_that_is_stopped_in_a_hold_does_not_hold_up_the_group() {
             second.lanes() + third.lanes() + again.lanes() == 6
         });
         scene.wait_until_finished(Duration::from_secs(30));
-        [second, third, again].into_iter().for_each(|member| drop(member.leave()));
+        for member in [second, third, again] {
+            member.leave();
+        }
         check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
     }
 }
