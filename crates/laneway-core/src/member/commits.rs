@@ -291,6 +291,7 @@ impl Member {
             && sent.at >= leave.since
         {
             leave.step = Step::Drain;
+            leave.steady = true;
         }
     }
 }
