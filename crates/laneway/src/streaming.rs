@@ -49,7 +49,7 @@ use crate::record::{Batch, Record};
 ///   [`Event::Error`] names it, and it comes again with all behind it when the partition is next read anew (a
 ///   rebalance, a restart, a lane that was dropped).
 /// - A *lane* dropped before its stream ended is offered again, from the first record that is not acked, once the
-///   deliveries that are out have come back. Records behind that one which were acked come again.
+///   deliveries that are out have come back. What was acked behind that one does not come again.
 /// - `Lanes` dropped: the consumer stops, as by [`Handle::stop`]. Lanes that are out drain as in any stop.
 ///
 /// [`Consumer::into_lanes`]: crate::Consumer::into_lanes

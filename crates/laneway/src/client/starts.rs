@@ -14,7 +14,7 @@ pub(crate) struct Search {
     token: u64,
     asked: Instant,
     wanted: Vec<Want>,
-    committed: Answer<Option<Position>>,
+    committed: Answer<Option<(Position, String)>>,
     starts: Answer<Position>,
     ends: Answer<Position>,
 }
@@ -27,6 +27,8 @@ type Answer<T> = Option<Result<HashMap<TopicPartition, Result<T, KafkaError>>, K
 pub(crate) struct SearchResult {
     pub(crate) token: u64,
     pub(crate) found: Vec<(TopicPartition, Result<Found, String>)>,
+    /// What was committed with offsets that were found, where there was anything.
+    pub(crate) metadata: Vec<(TopicPartition, Position, String)>,
     /// The logs' ends, where they were told.
     pub(crate) ends: BTreeMap<TopicPartition, i64>,
     /// A partition has no start, and none is to be made up for it.
@@ -102,6 +104,7 @@ impl Search {
         let mut result = SearchResult {
             token: self.token,
             found: Vec::with_capacity(self.wanted.len()),
+            metadata: Vec::new(),
             ends: BTreeMap::new(),
             refused: None,
         };
@@ -110,6 +113,12 @@ impl Search {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
             let found = self.find(want, rules);
+            if let (None, Ok(Some((position, metadata)))) =
+                (want.out_of_range, answer(&self.committed, &want.partition, "its committed offset"))
+                && !metadata.is_empty()
+            {
+                result.metadata.push((want.partition.clone(), position, metadata));
+            }
             if let Err(NotFound::Refused(reason)) = &found {
                 result.refused.get_or_insert_with(|| reason.clone());
             }
@@ -130,7 +139,7 @@ impl Search {
                 ))
             });
         }
-        if let Some(position) = answer(&self.committed, partition, "its committed offset")? {
+        if let Some((position, _)) = answer(&self.committed, partition, "its committed offset")? {
             return Ok(Found::committed(position));
         }
         let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
@@ -173,20 +182,20 @@ impl From<String> for NotFound {
 
 type Answers<T> = Vec<(TopicPartition, T, Option<KafkaError>)>;
 
-fn by_partition<T: Copy>(
+fn by_partition<T: Clone>(
     result: &Result<Answers<T>, KafkaError>,
 ) -> Result<HashMap<TopicPartition, Result<T, KafkaError>>, KafkaError> {
     let list = result.as_ref().map_err(Clone::clone)?;
     Ok(list
         .iter()
-        .map(|(partition, value, error)| (partition.clone(), error.clone().map_or(Ok(*value), Err)))
+        .map(|(partition, value, error)| (partition.clone(), error.clone().map_or(Ok(value.clone()), Err)))
         .collect())
 }
 
-fn answer<T: Copy>(from: &Answer<T>, partition: &TopicPartition, what: &str) -> Result<T, String> {
+fn answer<T: Clone>(from: &Answer<T>, partition: &TopicPartition, what: &str) -> Result<T, String> {
     match from {
         Some(Ok(answers)) => match answers.get(partition) {
-            Some(Ok(value)) => Ok(*value),
+            Some(Ok(value)) => Ok(value.clone()),
             Some(Err(error)) => Err(format!("{what} could not be read: {error}")),
             None => Err(format!("{what} was not told")),
         },

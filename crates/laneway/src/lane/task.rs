@@ -14,7 +14,7 @@ use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 use super::failures::{Failure, Tried};
 use super::slots::Slots;
 use super::work::Work;
-use super::{BATCH, FALLBACK_TICK, LaneShared, Order, Quota};
+use super::{BATCH, FALLBACK_TICK, Finished, LaneShared, Order, Quota};
 use crate::failures::GiveUp;
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
@@ -42,6 +42,8 @@ pub(crate) struct Lane {
     pub(crate) shared: Arc<LaneShared>,
     pub(crate) queue: Box<dyn PartitionQueue>,
     pub(crate) start: Position,
+    /// What was finished above the start already.
+    pub(crate) finished: Option<Finished>,
     pub(crate) work: Arc<Work>,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) tell: Tell,
@@ -82,7 +84,7 @@ impl Lane {
         let guard = EndGuard::new(&self.shared, &self.tell);
         async move {
             let _ended = guard;
-            let Self { shared, queue, work, quota, tell, .. } = self;
+            let Self { shared, queue, finished, work, quota, tell, .. } = self;
             match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
                 Ok(handler) => {
                     let batching = handler.batching();
@@ -97,6 +99,7 @@ impl Lane {
                         parked: Vec::new(),
                         done: Vec::new(),
                         fresh: Vec::new(),
+                        finished,
                         started: Instant::now(),
                         now: Duration::ZERO,
                         next_look: LOOK,
@@ -218,6 +221,8 @@ struct Running<'a, A, F> {
     done: Vec<Ticket>,
     /// Tickets of the batch that is being read.
     fresh: Vec<(usize, Ticket)>,
+    /// What was finished before the lane began.
+    finished: Option<Finished>,
     started: Instant,
     now: Duration,
     next_look: Duration,
@@ -340,6 +345,8 @@ where
         let taken = queue.take(BATCH);
         let moved = taken.batch.is_some() || taken.end.is_some();
         let mut fresh = std::mem::take(&mut self.fresh);
+        // How many of them follow each other without one that is finished already.
+        let mut in_a_row = usize::MAX;
         {
             let mut progress = self.shared.progress();
             for ticket in self.done.drain(..) {
@@ -348,8 +355,18 @@ where
             if let Some(batch) = &taken.batch {
                 for index in 0..batch.len() {
                     let position = batch.position(index);
-                    let ticket = progress.tracker.deliver(position.offset - 1, position.leader_epoch);
-                    fresh.extend(ticket.map(|ticket| (index, ticket)));
+                    let Some(ticket) = progress.tracker.deliver(position.offset, position.leader_epoch)
+                    else {
+                        continue;
+                    };
+                    if self.finished.is_some() && Finished::take(&mut self.finished, position) {
+                        progress.tracker.finish(ticket);
+                        if !fresh.is_empty() {
+                            in_a_row = in_a_row.min(fresh.len());
+                        }
+                        continue;
+                    }
+                    fresh.push((index, ticket));
                 }
             }
             self.last = fresh.last().map(|(_, ticket)| *ticket).or(self.last);
@@ -359,7 +376,7 @@ where
             }
         }
         if let Some(batch) = &taken.batch {
-            self.admit(batch, &fresh);
+            self.admit(batch, &fresh, in_a_row);
         }
         fresh.clear();
         self.fresh = fresh;
@@ -371,10 +388,11 @@ where
         moved
     }
 
-    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {
+    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
-        for &(index, ticket) in fresh {
+        for (number, &(index, ticket)) in fresh.iter().enumerate() {
+            in_a_row &= number < row;
             if self.has_ended || self.shared.order() != Order::Run {
                 return;
             }

@@ -23,8 +23,8 @@ pub(crate) enum NativeEvent {
     Error { error: KafkaError, fatal: bool },
     /// The answer to a commit: for each partition the offset that was sent.
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
-    /// The answer to a question for committed offsets; a partition without one has no position.
-    Committed { token: u64, result: Result<PerPartition<Option<Position>>, KafkaError> },
+    /// The answer to a question for committed offsets, with their metadata; a partition without one has none.
+    Committed { token: u64, result: Result<PerPartition<Option<(Position, String)>>, KafkaError> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
     /// A record that went round its partition's queue.
@@ -103,7 +103,7 @@ impl Event {
         }
     }
 
-    fn committed(&self) -> Result<PerPartition<Option<Position>>, KafkaError> {
+    fn committed(&self) -> Result<PerPartition<Option<(Position, String)>>, KafkaError> {
         self.check()?;
         // SAFETY: the event is live and of this kind; the groups, and what they point to, live as long as it
         // does, and all of it is copied.
@@ -123,8 +123,8 @@ impl Event {
             read(native::rd_kafka_group_result_partitions(group))
         };
         let found = |e: Element| {
-            let position = (e.offset != NO_OFFSET).then(|| e.position());
-            (e.partition, position, e.error)
+            let position = e.position();
+            (e.partition, (e.offset != NO_OFFSET).then_some((position, e.metadata)), e.error)
         };
         Ok(elements.into_iter().map(found).collect())
     }

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::ptr::{NonNull, addr_of};
+use std::ptr::{self, NonNull, addr_of};
+use std::slice;
 use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
 use rdkafka_sys::{
-    RD_KAFKA_OFFSET_INVALID, rd_kafka_topic_partition_get_leader_epoch, rd_kafka_topic_partition_list_add,
-    rd_kafka_topic_partition_list_destroy, rd_kafka_topic_partition_list_new,
-    rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
+    RD_KAFKA_OFFSET_INVALID, rd_kafka_mem_malloc, rd_kafka_topic_partition_get_leader_epoch,
+    rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
+    rd_kafka_topic_partition_list_new, rd_kafka_topic_partition_list_t,
+    rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
 };
 
 use super::error::KafkaError;
@@ -27,6 +29,8 @@ pub(super) struct Element {
     /// Negative where there is none.
     pub(super) offset: i64,
     pub(super) leader_epoch: Option<i32>,
+    /// What was committed with the offset. Not UTF-8: it is read as far as it can be.
+    pub(super) metadata: String,
     pub(super) error: Option<KafkaError>,
 }
 
@@ -65,21 +69,44 @@ impl List {
     pub(super) fn of_positions(positions: &[(TopicPartition, Position)]) -> Result<Self, KafkaError> {
         let mut list = Self::with_capacity(positions.len());
         for (partition, position) in positions {
-            list.add(&partition.topic, partition.partition, Some(*position))?;
+            list.add(&partition.topic, partition.partition, Some((*position, "")))?;
         }
         Ok(list)
     }
 
-    fn add(&mut self, topic: &str, partition: i32, position: Option<Position>) -> Result<(), KafkaError> {
+    pub(super) fn of_commits(commits: &[(TopicPartition, Position, String)]) -> Result<Self, KafkaError> {
+        let mut list = Self::with_capacity(commits.len());
+        for (partition, position, metadata) in commits {
+            list.add(&partition.topic, partition.partition, Some((*position, metadata)))?;
+        }
+        Ok(list)
+    }
+
+    fn add(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        commit: Option<(Position, &str)>,
+    ) -> Result<(), KafkaError> {
         let name = CString::new(topic).map_err(|_| KafkaError::inner_nul(topic))?;
         // SAFETY: the list is live and ours, and the name is terminated and copied by the call. The element
-        // that it answers with is valid to the next change of the list, and used before that.
+        // that it answers with is valid to the next change of the list, and used before that. The memory for the
+        // metadata is as long as what is copied there.
         unsafe {
             let element = rd_kafka_topic_partition_list_add(self.0.as_ptr(), name.as_ptr(), partition);
-            if let Some(position) = position {
+            if let Some((position, metadata)) = commit {
                 (*element).offset = position.offset;
                 if let Some(epoch) = position.leader_epoch {
                     rd_kafka_topic_partition_set_leader_epoch(element, epoch);
+                }
+                if !metadata.is_empty() {
+                    // The list frees it, with the allocator that this call takes it from.
+                    let copy = rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
+                    if !copy.is_null() {
+                        copy.cast::<u8>().copy_from_nonoverlapping(metadata.as_ptr(), metadata.len());
+                        (*element).metadata = copy;
+                        (*element).metadata_size = metadata.len();
+                    }
                 }
             }
         }
@@ -133,16 +160,23 @@ pub(super) unsafe fn read(list: *const rd_kafka_topic_partition_list_t) -> Vec<E
 /// # Safety
 /// `element` points to an element that nobody changes during the call.
 pub(super) unsafe fn read_element(element: *const rd_kafka_topic_partition_t, names: &mut Names) -> Element {
-    // SAFETY: by this function's contract; the name of an element is a terminated text. The code is read as
-    // a number, as it may be one that the bindings do not know.
+    // SAFETY: by this function's contract; the name of an element is a terminated text, and its metadata, where it has
+    // some, as long as it says. The code is read as a number, as it may be one that the bindings do not know.
     unsafe {
         let topic = CStr::from_ptr((*element).topic).to_string_lossy();
         let epoch = rd_kafka_topic_partition_get_leader_epoch(element);
         let code = addr_of!((*element).err).cast::<i32>().read();
+        let metadata = (*element).metadata.cast::<u8>();
+        let metadata = if metadata.is_null() {
+            String::new()
+        } else {
+            String::from_utf8_lossy(slice::from_raw_parts(metadata, (*element).metadata_size)).into_owned()
+        };
         Element {
             partition: TopicPartition { topic: names.shared(&topic), partition: (*element).partition },
             offset: (*element).offset,
             leader_epoch: (epoch >= 0).then_some(epoch),
+            metadata,
             error: KafkaError::option(code),
         }
     }

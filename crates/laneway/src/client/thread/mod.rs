@@ -13,6 +13,7 @@ use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, Topic
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
+use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
 use crate::client::starts::{self, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
@@ -28,7 +29,7 @@ use crate::event::Event;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 
 /// Everything a consumer runs with.
 pub(crate) struct Setup {
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     /// How records are worked on; what is for dead letters comes to it here.
     pub(crate) work: Work,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) offset_map_limit: usize,
     pub(crate) exit_at_end: bool,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) stuck: StuckHandlers,
@@ -149,6 +151,8 @@ impl ClientThread {
             answers,
             asked,
             lanes: HashMap::new(),
+            ended: HashMap::new(),
+            maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
             search: None,
             ends: BTreeMap::new(),
@@ -318,6 +322,13 @@ impl ClientThread {
                     if let Some(refused) = refused.as_ref().or(error.as_ref()) {
                         self.on_commit_refused(&partition.topic, refused);
                     }
+                }
+                let mut codes = partitions.iter().filter_map(|(.., error)| error.as_ref()).chain(&error);
+                if codes.any(|error| error.code == codes::OFFSET_METADATA_TOO_LARGE) {
+                    let done = self.world.maps.is_too_large();
+                    self.event(Event::Error {
+                        message: format!("the broker takes no metadata of this size: {done}"),
+                    });
                 }
                 let result = match error {
                     Some(error) => Err(commit_refusal(&error, &partitions)),
