@@ -159,6 +159,14 @@ impl RealKafka {
         state.run(&self.directory)
     }
 
+    /// Waits until it answers, and knows of as many nodes.
+    ///
+    /// # Errors
+    /// When that takes too long, or it has ended.
+    pub fn wait_until_ready(&self, nodes: usize) -> Result<(), Error> {
+        self.state().wait_until_ready(&self.brokers, nodes, &self.directory)
+    }
+
     /// Stops it where it stands (SIGSTOP): connections stay, nothing is answered.
     ///
     /// # Errors

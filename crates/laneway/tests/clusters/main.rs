@@ -172,9 +172,9 @@ fn all_down(protocol: Protocol, down: Duration) {
     for node in cluster.nodes {
         node.begin_to_start_again().expect("a node that starts");
     }
-    wait_until(SOON, "the cluster is back", || {
-        scene.admin().broker_count(Duration::from_millis(500)).is_ok_and(|nodes| nodes == 3)
-    });
+    for node in cluster.nodes {
+        node.wait_until_ready(3).expect("the node is back");
+    }
     let back = Instant::now();
     // More than was fetched before.
     scene.produce(600);
