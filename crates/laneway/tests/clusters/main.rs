@@ -50,7 +50,10 @@ fn cluster() -> Option<Cluster> {
     });
     let nodes = nodes.as_ref()?;
     for node in nodes.iter().filter(|node| node.pid().is_none()) {
-        node.start_again().expect("a node");
+        node.begin_to_start_again().expect("a node");
+    }
+    for node in nodes {
+        node.wait_until_ready(3).expect("all nodes up");
     }
     Some(Cluster { nodes, _alone: alone })
 }
@@ -107,7 +110,7 @@ fn coordinator_moves(protocol: Protocol) {
     let before = finished(&scene);
     wait_until(SOON, "work goes on", || finished(&scene) > before + 300);
     println!("{protocol}: work goes on {:?} after the coordinator was killed", begun.elapsed());
-    first.start_again().expect("the node is back");
+    first.begin_to_start_again().expect("the node comes back");
     traffic.end();
     scene.wait_until_finished(SOON);
     for member in members {
@@ -172,9 +175,9 @@ fn all_down(protocol: Protocol, down: Duration) {
     for node in cluster.nodes {
         node.begin_to_start_again().expect("a node that starts");
     }
-    wait_until(SOON, "the cluster is back", || {
-        scene.admin().broker_count(Duration::from_millis(500)).is_ok_and(|nodes| nodes == 3)
-    });
+    for node in cluster.nodes {
+        node.wait_until_ready(3).expect("the node is back");
+    }
     let back = Instant::now();
     // More than was fetched before.
     scene.produce(600);
@@ -274,7 +277,7 @@ fn a_consumer_fetches_from_the_replica_in_its_rack_and_goes_on_when_that_dies() 
     cluster.nodes[1].kill();
     let before = finished(&scene);
     wait_until(SOON, "work goes on", || finished(&scene) > before + 300);
-    cluster.nodes[1].start_again().expect("the node is back");
+    cluster.nodes[1].begin_to_start_again().expect("the node comes back");
     traffic.end();
     scene.wait_until_finished(SOON);
     member.leave();
