@@ -52,7 +52,7 @@ fn check() -> Result<(), String> {
 
 /// The long matrix against a real Kafka, and many seeds of the simulation. Writes its report into the docs.
 fn prove() -> Result<(), String> {
-    println!("xtask: the full matrix takes about 10 minutes");
+    println!("xtask: the full matrix takes about 20 minutes");
     let started = Instant::now();
     let report = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROOF.md");
     std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))
@@ -167,7 +167,7 @@ cargo xtask COMMAND
 
   test [ARGS]    all tests; ARGS go to cargo test. Against a real Kafka where Java and Maven (or KAFKA_HOME) are
   check          formatting, lints, docs, licences
-  prove          the long matrix against a real Kafka, about 10 minutes; writes docs/PROOF.md
+  prove          the long matrix against a real Kafka, about 20 minutes; writes docs/PROOF.md
   bench          how long lanes that stay are silent while another member's lane drains
   soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
   sim [ARGS]     the simulation of groups: --seeds N --from SEED --protocol eager|cooperative|consumer";

@@ -47,8 +47,8 @@ fn prove_churned(name: &str, drain: Duration, silent: [f64; 3], churn: impl Fn(P
         report(&line);
         history.assert_ok();
         assert!(longest_leave < drain + Duration::from_millis(5_200), "a leave took {longest_leave:?}");
-        let silent = Duration::from_secs_f64(silent.min(10.0));
-        assert!(silence < silent, "{protocol}: a partition was silent for {silence:?}, not {silent:?}");
+        let seconds = silence.as_secs_f64();
+        assert!(seconds < silent, "{protocol}: a partition was silent for {seconds:.1} s, not {silent} s");
     }
 }
 
@@ -91,7 +91,7 @@ fn prove_2_long_drains() {
         drain: Duration::from_secs(7),
         slow: Duration::from_secs(5),
     };
-    prove_churn("5 members, at every fifth change one drains for 5 s", &churn_of, [10.6, 8.0, 9.3]);
+    prove_churn("5 members, at every fifth change one drains for 5 s", &churn_of, [10.0, 8.0, 9.3]);
 }
 
 #[test]
@@ -103,6 +103,21 @@ fn prove_2_members_stopped_at_once() {
         drain,
         [3.0, 3.9, 3.5],
         |protocol| brief_members(protocol, 30, (0, 300)),
+    );
+}
+
+/// What is free goes to the newest member, by Kafka's own assignors: as long as such members follow each other
+/// without a pause, nobody works on it. So this silence is told and not judged.
+#[test]
+#[ignore = "long: cargo xtask prove"]
+fn prove_2_members_stopped_while_they_join() {
+    let drain = Duration::from_millis(500);
+    let silent = [f64::INFINITY; 3];
+    prove_churned(
+        "stopped 350–650 ms after their start, without a pause, beside 3 that work",
+        drain,
+        silent,
+        |protocol| brief_members(protocol, 15, (350, 650)),
     );
 }
 
