@@ -5,6 +5,7 @@
 mod crashes;
 mod cycles;
 mod deadlines;
+mod keyed;
 mod lanes;
 mod moves;
 mod prove;
