@@ -44,8 +44,11 @@ struct Chunks {
     /// Leader epoch of the last record below the first chunk.
     leader_epoch: Option<i32>,
     /// The watermark when the fence fell, and what was finished above it.
-    sealed: Option<(Position, Option<(Ahead, Option<i32>)>)>,
+    sealed: Option<(Position, Option<AheadAndEpoch>)>,
 }
+
+/// What is finished ahead, and the highest leader epoch of it.
+type AheadAndEpoch = (Ahead, Option<i32>);
 
 /// The records of one batch.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl Window {
     }
 
     /// What is finished above `base`, and the highest leader epoch of it.
-    pub(crate) fn ahead(&self, base: i64) -> Option<(Ahead, Option<i32>)> {
+    pub(crate) fn ahead(&self, base: i64) -> Option<AheadAndEpoch> {
         let chunks = self.chunks();
         match &chunks.sealed {
             Some((sealed, ahead)) => ahead.clone().filter(|_| sealed.offset == base),
@@ -224,7 +227,7 @@ impl Chunks {
 
 impl Chunks {
     /// `bits`: those of a chunk's word.
-    fn ahead(&self, base: i64, bits: impl Fn(usize, usize) -> u64) -> Option<(Ahead, Option<i32>)> {
+    fn ahead(&self, base: i64, bits: impl Fn(usize, usize) -> u64) -> Option<AheadAndEpoch> {
         let mut ahead = Ahead::new(base);
         let mut leader_epoch = self.leader_epoch;
         for (at, chunk) in self.open.iter().enumerate() {
