@@ -10,6 +10,7 @@ mod lanes;
 mod moves;
 mod prove;
 mod statics;
+mod streams;
 mod superseded;
 mod support;
 mod thrown_out;

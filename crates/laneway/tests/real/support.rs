@@ -305,7 +305,7 @@ pub(crate) fn runtime() -> &'static Runtime {
     })
 }
 
-fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
+pub(crate) fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     let recorder = scene.recorder.member(name);
     let mut builder = Consumer::builder()
         .brokers(&scene.brokers)
