@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::failures::GiveUp;
 use crate::fetcher::Fetcher;
+use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
-use crate::oauth::{Source, TokenProvider};
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
