@@ -90,7 +90,7 @@ async fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (brokers, group, topic, is_handler) = match arguments.as_slice() {
         [brokers, group, topic] => (brokers, group, topic, false),
-        [brokers, group, topic, how] if how == "handler" => (brokers, group, topic, true),
+        [brokers, group, topic, handler] if handler == "handler" => (brokers, group, topic, true),
         _ => {
             eprintln!("usage: lanes BROKERS GROUP TOPIC [handler]");
             std::process::exit(2);

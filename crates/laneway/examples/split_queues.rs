@@ -188,9 +188,13 @@ async fn read<W, F>(
 #[tokio::main]
 async fn main() -> KafkaResult<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [brokers, group, topic] = arguments.as_slice() else {
-        eprintln!("usage: split_queues BROKERS GROUP TOPIC");
-        std::process::exit(2);
+    let (brokers, group, topic, old_tasks) = match arguments.as_slice() {
+        [brokers, group, topic] => (brokers, group, topic, OldTasks::AreWaitedFor),
+        [brokers, group, topic, told] if told == "told" => (brokers, group, topic, OldTasks::AreTold),
+        _ => {
+            eprintln!("usage: split_queues BROKERS GROUP TOPIC [told]");
+            std::process::exit(2);
+        }
     };
     let properties = [("bootstrap.servers", brokers.as_str()), ("group.id", group)];
     let work = |partition: i32, offset: i64, payload: Vec<u8>| async move {
@@ -198,5 +202,5 @@ async fn main() -> KafkaResult<()> {
         println!("{partition}:{offset} {}", String::from_utf8_lossy(&payload));
     };
     let stop = async { drop(tokio::signal::ctrl_c().await) };
-    run(&properties, topic, OldTasks::AreWaitedFor, work, stop).await
+    run(&properties, topic, old_tasks, work, stop).await
 }

@@ -9,11 +9,12 @@ mod lanes;
 mod split_queues;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use laneway::TopicPartition;
+use laneway::{Consumer, OffsetReset, Protocol, Record, TopicPartition};
 use laneway_testing::history::{Recorder, What};
 use laneway_testing::{Admin, Producer, real_kafka_or_skip, unique, wait_until};
 use split_queues::OldTasks;
@@ -29,14 +30,28 @@ const SLOW: (u64, u64) = (200, 400);
 const PER_SECOND: u64 = 120;
 const LONG: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
     SplitByHand(OldTasks),
     Lanes,
     Handler,
+    /// With the protocol that librdkafka has by default, as the first one has.
+    EagerHandler,
 }
 
-/// A way to read, and how often it is to be seen going wrong.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SplitByHand(OldTasks::AreTold) => "split by hand, old tasks are told to end",
+            Self::SplitByHand(OldTasks::AreWaitedFor) => "split by hand, old tasks are waited for",
+            Self::Lanes => "Laneway, lanes as streams",
+            Self::Handler => "Laneway, a handler",
+            Self::EagerHandler => "Laneway, a handler, eager",
+        })
+    }
+}
+
+/// What became of the records.
 #[derive(Debug)]
 struct Counted {
     records: usize,
@@ -83,6 +98,20 @@ fn a_handler_repeats_and_loses_nothing_and_no_lane_falls_silent() {
     assert_eq!((counted.duplicates, counted.lost, counted.silent), (0, 0, 0), "{counted:?}");
 }
 
+#[test]
+fn a_handler_repeats_and_loses_nothing_and_no_lane_falls_silent_in_eager() {
+    let Some(counted) = rolling_deploy(Program::EagerHandler, &[]) else { return };
+    assert_eq!((counted.duplicates, counted.lost, counted.silent), (0, 0, 0), "{counted:?}");
+}
+
+/// What the old member repeats by itself is all that comes twice.
+#[test]
+fn a_group_moves_over_to_laneway_member_by_member() {
+    let old = Program::SplitByHand(OldTasks::AreWaitedFor);
+    let Some(counted) = move_over(old, Program::EagerHandler, &[]) else { return };
+    assert_eq!((counted.lost, counted.silent), (0, 0), "{counted:?}");
+}
+
 /// The programs in the docs are those that are run here.
 #[test]
 fn the_docs_show_the_programs_as_they_are() {
@@ -98,15 +127,21 @@ fn the_docs_show_the_programs_as_they_are() {
 /// What the members do with records, taken down.
 #[derive(Default)]
 struct Work {
-    /// For each record, who began it, and how often it was finished.
-    done: Mutex<BTreeMap<(i32, i64), (Vec<&'static str>, usize)>>,
+    done: Mutex<BTreeMap<(i32, i64), Done>>,
     /// Whether what has piled up is worked off: records take a millisecond.
     is_quick: AtomicBool,
 }
 
+/// Of one record: who began it, and how often it was finished.
+#[derive(Default)]
+struct Done {
+    begun_by: Vec<&'static str>,
+    finished: usize,
+}
+
 impl Work {
     async fn on(self: Arc<Self>, member: &'static str, partition: i32, offset: i64) {
-        self.done.lock().unwrap().entry((partition, offset)).or_default().0.push(member);
+        self.done.lock().unwrap().entry((partition, offset)).or_default().begun_by.push(member);
         let takes = match self.is_quick.load(Ordering::Acquire) {
             true => 1,
             false => {
@@ -114,18 +149,18 @@ impl Work {
             }
         };
         tokio::time::sleep(Duration::from_millis(takes)).await;
-        self.done.lock().unwrap().entry((partition, offset)).or_default().1 += 1;
+        self.done.lock().unwrap().entry((partition, offset)).or_default().finished += 1;
     }
 
     /// The partitions of which this member has begun a record.
     fn partitions_of(&self, member: &str) -> usize {
         let done = self.done.lock().unwrap();
-        let of = done.iter().filter(|(_, (members, _))| members.contains(&member));
+        let of = done.iter().filter(|(_, done)| done.begun_by.contains(&member));
         of.map(|((partition, _), _)| partition).collect::<BTreeSet<_>>().len()
     }
 
     fn finished(&self) -> usize {
-        self.done.lock().unwrap().values().map(|(_, finished)| finished).sum()
+        self.done.lock().unwrap().values().map(|done| done.finished).sum()
     }
 }
 
@@ -136,7 +171,6 @@ struct Member {
 }
 
 struct Scene {
-    program: Program,
     properties: Vec<(String, String)>,
     brokers: String,
     topic: String,
@@ -146,11 +180,12 @@ struct Scene {
 }
 
 impl Scene {
-    fn member(&self, name: &'static str) -> Member {
+    fn member(&self, name: &'static str, program: Program) -> Member {
         let (stop, stopped) = oneshot::channel();
         let work = self.work.clone();
         let work = move |partition, offset, _| work.clone().on(name, partition, offset);
-        let (program, topic) = (self.program, self.topic.clone());
+        let topic = self.topic.clone();
+        let (brokers, group) = (self.brokers.clone(), self.group.clone());
         let mut properties = self.properties.clone();
         properties.push(("bootstrap.servers".into(), self.brokers.clone()));
         properties.push(("group.id".into(), self.group.clone()));
@@ -160,13 +195,26 @@ impl Scene {
             let stopped = async { drop(stopped.await) };
             match program {
                 Program::SplitByHand(old_tasks) => {
-                    split_queues::run(&properties, &topic, old_tasks, work, stopped).await.expect("an end")
+                    split_queues::run(&properties, &topic, old_tasks, work, stopped).await.expect("an end");
                 }
                 Program::Lanes => {
-                    drop(lanes::as_streams(&properties, &topic, work, stopped).await.expect("an end"))
+                    lanes::as_streams(&properties, &topic, work, stopped).await.expect("an end");
                 }
                 Program::Handler => {
-                    drop(lanes::as_a_handler(&properties, &topic, work, stopped).await.expect("an end"))
+                    lanes::as_a_handler(&properties, &topic, work, stopped).await.expect("an end");
+                }
+                Program::EagerHandler => {
+                    let consumer = Consumer::builder().brokers(brokers).group(group).topics([topic]);
+                    let consumer = consumer.protocol(Protocol::Eager).offset_reset(OffsetReset::Earliest);
+                    let consumer = consumer.build().expect("a consumer");
+                    let handle = consumer.handle();
+                    let run =
+                        consumer.run(move |record: Record| work(record.partition(), record.offset(), vec![]));
+                    let stop = async {
+                        stopped.await;
+                        handle.stop();
+                    };
+                    tokio::join!(run, stop).0.expect("an end");
                 }
             }
         });
@@ -199,15 +247,19 @@ fn unfinished(recorder: &Recorder, work: &Work) -> Vec<(i32, i64)> {
         What::Produced { partition, offset, .. } => Some((partition.partition, *offset)),
         _ => None,
     });
-    produced.filter(|record| done.get(record).is_none_or(|(_, finished)| *finished == 0)).collect()
+    produced.filter(|record| done.get(record).is_none_or(|done| done.finished == 0)).collect()
 }
 
 /// A member works; another one joins, and gets half of the partitions; the first one leaves; the other goes on.
 fn rolling_deploy(program: Program, properties: &[(&str, &str)]) -> Option<Counted> {
+    move_over(program, program, properties)
+}
+
+/// Likewise, where the new member may be of another kind.
+fn move_over(old_program: Program, program: Program, properties: &[(&str, &str)]) -> Option<Counted> {
     let kafka = real_kafka_or_skip()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let scene = Scene {
-        program,
         properties: properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         brokers: kafka.brokers().to_owned(),
         topic: unique("deploy"),
@@ -239,9 +291,9 @@ fn rolling_deploy(program: Program, properties: &[(&str, &str)]) -> Option<Count
                 std::thread::sleep(Duration::from_secs_f64(f64::from(PARTITIONS) / PER_SECOND as f64));
             }
         });
-        let old = scene.member("old");
+        let old = scene.member("old", old_program);
         wait_until(LONG, "the old member reads everything", || scene.work.partitions_of("old") == all);
-        let new = scene.member("new");
+        let new = scene.member("new", program);
         wait_until(LONG, "the new member reads its half", || scene.work.partitions_of("new") == all / 2);
         scene.leave(old);
         wait_until(LONG, "the new member reads everything", || scene.work.partitions_of("new") == all);
@@ -265,13 +317,18 @@ fn rolling_deploy(program: Program, properties: &[(&str, &str)]) -> Option<Count
     let done = scene.work.done.lock().unwrap();
     let counted = Counted {
         records: done.len() + lost.len() + waiting.len(),
-        duplicates: done.values().map(|(members, _)| members.len() - 1).sum(),
+        duplicates: done.values().map(|done| done.begun_by.len() - 1).sum(),
         lost: lost.len(),
         silent: waiting.iter().map(|(partition, _)| partition).collect::<BTreeSet<_>>().len(),
     };
+    let Counted { records, duplicates, lost, silent } = counted;
+    let from = if old_program == program { String::new() } else { format!("from \"{old_program}\" to ") };
     println!(
-        "{program:?} {properties:?}: of {} records {} done twice, {} lost; {} of {PARTITIONS} partitions silent",
-        counted.records, counted.duplicates, counted.lost, counted.silent
+        "\n{from}{program}{}:",
+        properties.iter().map(|(_, value)| format!(", {value}")).collect::<String>()
+    );
+    println!(
+        "  {records} records, {duplicates} done twice, {lost} lost; {silent} partitions of {PARTITIONS} silent"
     );
     Some(counted)
 }
