@@ -1,4 +1,5 @@
-//! Lanes as streams: for code that wants to pull records itself, as loops over split queues do.
+//! Lanes as streams: for code that wants to pull records itself, as loops over split queues do. Both, side by side, and
+//! what goes wrong in the one, counted: docs/SPLIT_QUEUES.md.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -43,6 +44,9 @@ use crate::record::{Batch, Record};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The same job with partition queues that are split by hand, and what goes wrong there, counted on a real Kafka, is in
+/// [docs/SPLIT_QUEUES.md](https://github.com/laneway-rs/laneway/blob/main/docs/SPLIT_QUEUES.md).
 ///
 /// # What is dropped
 /// - A *delivery* dropped without an ack stays unfinished: the committed offset does not pass it, an
