@@ -2,11 +2,43 @@
 //! once and put together when all have answered.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue};
+use crate::fetcher::Wake;
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
+
+/// A client of its own that is asked for committed offsets.
+///
+/// A client asks the coordinator that it found first for as long as that broker is up, also when it is not the
+/// coordinator any more, and says so (rdkafka_coord.c, `rd_kafka_coord_req_fsm`; `rd_kafka_coord_cache_evict` is
+/// called for transactions alone). Only one that was made after that finds the new one.
+pub(crate) struct Asker {
+    // Queues are declared, and so dropped, before the client that they belong to.
+    main: Queue,
+    answers: Queue,
+    client: Arc<Client>,
+}
+
+impl Asker {
+    pub(crate) fn new(client: Arc<Client>, wake: &Wake) -> Self {
+        let answers = client.new_queue();
+        answers.on_ready(wake.clone());
+        Self { main: client.consumer_queue(), answers, client }
+    }
+
+    pub(crate) fn poll(&self) -> Option<NativeEvent> {
+        // The other clients have the same brokers, and the same errors.
+        while self.main.poll().is_some() {}
+        self.answers.poll()
+    }
+
+    pub(crate) fn asked(&self) -> (&Client, &Queue) {
+        (&self.client, &self.answers)
+    }
+}
 
 /// One search that is under way.
 #[derive(Debug)]
@@ -48,12 +80,12 @@ const STARTS: u64 = 1;
 const ENDS: u64 = 2;
 
 impl Search {
-    /// Asks all three questions.
+    /// Asks all three questions: the first of the one client, that knows the coordinator, the others of the other.
     pub(crate) fn ask(
         token: u64,
         wanted: &[Want],
-        client: &Client,
-        queue: &Queue,
+        (coordinated, coordinated_queue): (&Client, &Queue),
+        (client, queue): (&Client, &Queue),
         group: &str,
         read_committed: bool,
     ) -> Self {
@@ -63,7 +95,7 @@ impl Search {
         let list = |spec, question| {
             client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
         };
-        let committed = client.list_committed(group, &partitions, queue, asked(COMMITTED));
+        let committed = coordinated.list_committed(group, &partitions, coordinated_queue, asked(COMMITTED));
         Self {
             token,
             asked: Instant::now(),
@@ -97,6 +129,11 @@ impl Search {
     pub(crate) fn is_answered(&self) -> bool {
         let answered = self.committed.is_some() && self.starts.is_some() && self.ends.is_some();
         answered || self.asked.elapsed() >= TIMEOUT
+    }
+
+    /// It was another broker than the group's coordinator that was asked for the committed offsets.
+    pub(crate) fn missed_the_coordinator(&self) -> bool {
+        matches!(&self.committed, Some(Err(error)) if error.code == codes::NOT_COORDINATOR)
     }
 
     /// Puts the answers together.

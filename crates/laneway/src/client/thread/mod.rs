@@ -15,7 +15,7 @@ use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
-use crate::client::starts::{self, SearchResult};
+use crate::client::starts::{self, Asker, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use errors::commit_refusal;
@@ -150,6 +150,7 @@ impl ClientThread {
             fetcher: setup.fetcher,
             answers,
             asked,
+            asker: None,
             lanes: HashMap::new(),
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
@@ -286,6 +287,9 @@ impl ClientThread {
             self.on_native(event);
         }
         while let Some(event) = self.world.answers.poll() {
+            self.on_native(event);
+        }
+        while let Some(event) = self.world.asker.as_ref().and_then(Asker::poll) {
             self.on_native(event);
         }
         for event in self.world.fetcher.poll() {
@@ -551,8 +555,8 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
-        reaper.take((fetcher, membership, answers, asked, fixed.work));
+        let World { fetcher, reaper, membership, answers, asked, asker, fixed, .. } = self.world;
+        reaper.take((fetcher, membership, asker, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
