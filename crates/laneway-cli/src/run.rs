@@ -84,7 +84,7 @@ async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -
                 None => code,
             }
         }
-        Sink::Exec(command) => {
+        Sink::Exec { command, timeout } => {
             let on_error = {
                 let events = events.clone();
                 move |message: String| {
@@ -92,7 +92,7 @@ async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -
                     say(&message);
                 }
             };
-            let exec = match Exec::new(command, settings.group, Arc::new(on_error)) {
+            let exec = match Exec::new(command, settings.group, timeout, Arc::new(on_error)) {
                 Ok(exec) => exec,
                 Err(error) => return fail(FAILED, &error),
             };

@@ -1,8 +1,9 @@
 //! Flags, environment, file and defaults, brought together: flag over environment over file over default.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use laneway::{Builder, Consumer, OffsetReset, Protocol};
+use laneway::{Builder, Consumer, GiveUp, OffsetReset, Protocol};
 
 use crate::args::RunArgs;
 use crate::properties::{self, Given, Source};
@@ -23,7 +24,12 @@ pub(crate) struct Settings {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sink {
     Print,
-    Exec(String),
+    /// How long an answer may take is the worker's handler's to watch: a try that took too long is not over before
+    /// the worker has let go of it.
+    Exec {
+        command: String,
+        timeout: Option<Duration>,
+    },
 }
 
 /// Where events go.
@@ -78,6 +84,7 @@ impl Settings {
         if let Some(count) = args.count {
             builder = builder.count(count);
         }
+        builder = failures(builder, args)?;
         if let Some(instance) = instance {
             builder = builder.instance_id(instance);
         }
@@ -99,11 +106,49 @@ impl Settings {
 fn sink(args: &RunArgs) -> Result<Sink, String> {
     match (args.print, &args.exec) {
         (true, None) => Ok(Sink::Print),
-        (false, Some(command)) if !command.trim().is_empty() => Ok(Sink::Exec(command.clone())),
+        (false, Some(command)) if !command.trim().is_empty() => {
+            Ok(Sink::Exec { command: command.clone(), timeout: args.timeout })
+        }
         (false, Some(_)) => Err("--exec has an empty command: what sh -c can run is wanted".into()),
         (true, Some(_)) => Err("both --print and --exec are given: one sink is wanted".into()),
         (false, None) => Err("no sink: give --print, or --exec COMMAND".into()),
     }
+}
+
+/// Order, concurrency, and what is done about records that fail.
+fn failures(builder: Builder, args: &RunArgs) -> Result<Builder, String> {
+    let mut builder =
+        builder.ordering(args.ordering.unwrap_or_default()).backoff(args.backoff.0, args.backoff.1);
+    if let Some(records) = args.concurrency {
+        builder = builder.concurrency(as_usize(records));
+    }
+    if let Some(records) = args.lane_concurrency {
+        builder = builder.lane_concurrency(as_usize(records));
+    }
+    if let Some(attempts) = args.attempts {
+        builder = builder.attempts(attempts);
+    }
+    if let Some(timeout) = args.timeout.filter(|_| args.print) {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(topic) = &args.dead_letter {
+        let flag = "--dead-letter (or LANEWAY_DEAD_LETTER)";
+        builder = builder.dead_letters(without_equals(flag, topic, "a topic's NAME")?);
+    }
+    if let Some(give_up) = args.on_give_up {
+        if give_up == GiveUp::DeadLetter && args.dead_letter.is_none() {
+            return Err(
+                "--on-give-up dead-letter (or LANEWAY_ON_GIVE_UP) needs a topic: give --dead-letter TOPIC"
+                    .into(),
+            );
+        }
+        builder = builder.on_give_up(give_up);
+    }
+    Ok(builder)
+}
+
+fn as_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// No address and no topic has an equals sign. What has may be a property, and a secret, that came under a wrong flag.
