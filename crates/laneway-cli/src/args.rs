@@ -21,6 +21,9 @@ pub(crate) enum Command {
     /// Read a group's records, and give each to one sink: --print or --exec
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show what a group has committed: offsets, lag, and what is finished ahead
+    #[command(after_help = OFFSETS_HELP)]
+    Offsets(OffsetsArgs),
     /// See it work: an embedded Kafka, traffic, and members that come and go. Needs nothing
     Demo(DemoArgs),
     /// Holds a worker of --exec, and ends it when its parent is gone
@@ -28,8 +31,9 @@ pub(crate) enum Command {
     Supervise,
 }
 
+/// Which cluster, group and topics.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct ClusterArgs {
     /// Where the cluster is; several separated by commas
     #[arg(short, long, value_name = "HOST:PORT", env = "LANEWAY_BROKERS", hide_env_values = true)]
     pub(crate) brokers: Option<String>,
@@ -56,6 +60,22 @@ pub(crate) struct RunArgs {
         hide_env_values = true
     )]
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OffsetsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 
     /// Where a partition starts that has no committed offset: earliest, latest or error [default: latest]
     #[arg(short, long, value_name = "RESET", value_parser = offset_reset, env = "LANEWAY_OFFSET_RESET", hide_env_values = true)]
@@ -259,6 +279,20 @@ concurrency, and answers in any order.
 Exit codes: 0 ended as asked; 1 failed while running; 2 bad input, nothing was consumed;
 3 stopped with records unfinished at the drain deadline, or finished and not committed.
 SIGTERM and SIGINT drain, commit and leave; a second one ends at once.";
+
+const OFFSETS_HELP: &str = "\
+Without -t: every partition that the group has committed. With -t: every partition of those topics.
+Of a group that has committed nothing, or does not exist, that is said on standard error.
+
+Examples:
+  laneway offsets -b localhost:9092 -g billing
+  laneway offsets -b localhost:9092 -g billing -t orders --format json | jq .lag
+
+Finished ahead is what is finished above the committed offset: from the map that Laneway keeps in a
+commit's metadata. A group of another program has none.
+
+Exit codes: 0 shown; 1 the brokers did not answer for 30 s, or refused; 2 bad input, such as a
+topic that does not exist.";
 
 #[cfg(test)]
 mod tests {

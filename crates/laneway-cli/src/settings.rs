@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use laneway::{Builder, Consumer, GiveUp, OffsetReset, Protocol};
 
-use crate::args::RunArgs;
+use crate::args::{ClusterArgs, OffsetsArgs, RunArgs};
 use crate::properties::{self, Given, Source};
 use crate::shown::shown;
 
@@ -46,21 +46,12 @@ impl Settings {
     /// One line that names the thing, what was given and what is allowed.
     pub(crate) fn resolve(args: &RunArgs, say: &mut dyn FnMut(String)) -> Result<Self, String> {
         let sink = sink(args)?;
-        let mut given = properties::read(args.file.as_deref(), &args.properties)?;
-        if !given.passed_over.is_empty() {
-            say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
+        let mut given = read(&args.cluster, say)?;
+        let (brokers, group) = brokers_and_group(&args.cluster, &mut given)?;
+        let topics = topics(&args.cluster.topics)?;
+        if topics.is_empty() {
+            return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
         }
-        if let Some(brokers) = &args.brokers {
-            without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
-        }
-        let brokers =
-            typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", &mut given, "bootstrap.servers", as_is)?
-                .ok_or(
-                "no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties",
-            )?;
-        let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", &mut given, "group.id", as_is)?
-            .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
-        let topics = topics(&args.topics)?;
         let reset = typed(
             args.offset_reset,
             "-o (or LANEWAY_OFFSET_RESET)",
@@ -102,6 +93,49 @@ impl Settings {
         Ok(Self { builder, sink, group, client_id, exit_at_end, count, events })
     }
 }
+
+/// What a group is to be asked about.
+pub(crate) fn resolve_offsets(args: &OffsetsArgs, say: &mut dyn FnMut(String)) -> Result<Builder, String> {
+    let mut given = read(&args.cluster, say)?;
+    let (brokers, group) = brokers_and_group(&args.cluster, &mut given)?;
+    let topics = topics(&args.cluster.topics)?;
+    // What a member needs, and this is none: a file may be another command's, too.
+    for key in OF_A_MEMBER {
+        given.take(key);
+    }
+    let builder = Consumer::builder().brokers(brokers).group(group).topics(topics);
+    Ok(given.properties.into_iter().fold(builder, |builder, it| builder.property(it.key, it.value)))
+}
+
+fn read(args: &ClusterArgs, say: &mut dyn FnMut(String)) -> Result<Given, String> {
+    let given = properties::read(args.file.as_deref(), &args.properties)?;
+    if !given.passed_over.is_empty() {
+        say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
+    }
+    Ok(given)
+}
+
+fn brokers_and_group(args: &ClusterArgs, given: &mut Given) -> Result<(String, String), String> {
+    if let Some(brokers) = &args.brokers {
+        without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
+    }
+    let brokers = typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", given, "bootstrap.servers", as_is)?
+        .ok_or("no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties")?;
+    let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", given, "group.id", as_is)?
+        .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
+    Ok((brokers, group))
+}
+
+const OF_A_MEMBER: &[&str] = &[
+    "auto.offset.reset",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+];
 
 fn sink(args: &RunArgs) -> Result<Sink, String> {
     match (args.print, &args.exec) {
@@ -164,9 +198,6 @@ fn topics(given: &[String]) -> Result<Vec<String>, String> {
     for value in given {
         without_equals("-t (or LANEWAY_TOPIC)", value, "a topic's NAME")?;
         topics.extend(split_at_commas(value).into_iter().map(|name| name.trim().to_owned()));
-    }
-    if topics.is_empty() {
-        return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
     }
     Ok(topics)
 }

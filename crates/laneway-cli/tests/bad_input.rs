@@ -41,6 +41,20 @@ fn what_is_missing_is_named_with_how_to_give_it() {
 }
 
 #[test]
+fn bad_questions_for_offsets_are_named() {
+    refused(&laneway(&["offsets", "-g", "g"]), &["no brokers", "-b HOST:PORT"]);
+    refused(&laneway(&["offsets", "-b", "h:1"]), &["no group", "-g NAME"]);
+    let with = |more: &[&str]| laneway(&[&["offsets", "-b", "127.0.0.1:1", "-g", "g"], more].concat());
+    refused(&with(&["--format", "xml"]), &["xml", "text", "json"]);
+    refused(&with(&["-t", "no spaces"]), &["no spaces"]);
+    refused(&with(&["-t", "sasl.password=hunter2"]), &["-t", "NAME"]);
+    refused(&with(&["-X", "plugin.library.paths=x"]), &["plugin.library.paths", "loads code"]);
+    refused(&with(&["-X", "no.such.property=1"]), &["no.such.property", "unknown"]);
+    refused(&with(&["-o", "earliest"]), &["-o"]);
+    refused(&laneway(&["offsets", "-b", "nowhere", "-g", "g"]), &["HOST:PORT"]);
+}
+
+#[test]
 fn both_sinks_are_one_too_many() {
     refused(&run_with(&["--exec", "cat"]), &["--print", "--exec"]);
 }

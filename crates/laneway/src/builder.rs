@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::failures::GiveUp;
 use crate::fetcher::Fetcher;
+use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
-use crate::oauth::{Source, TokenProvider};
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
@@ -332,7 +332,8 @@ impl Builder {
         Consumer::new(self)
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks what every question to the cluster needs.
+    pub(crate) fn check_addresses(&self) -> Result<(), Error> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if self.brokers.is_empty() {
             return refuse("no brokers: HOST:PORT is wanted, several separated by commas".into());
@@ -343,6 +344,12 @@ impl Builder {
         if self.group.is_empty() {
             return refuse("no group: the name of a consumer group is wanted".into());
         }
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_addresses()?;
+        let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if self.topics.is_empty() {
             return refuse(
                 "no topics: at least one name, or a regular expression that starts with \"^\"".into(),

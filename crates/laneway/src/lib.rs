@@ -38,8 +38,9 @@ pub mod fetcher;
 mod handler;
 mod lane;
 pub mod manual;
-mod ordering;
 mod oauth;
+mod offsets;
+mod ordering;
 mod properties;
 mod record;
 #[cfg(feature = "tower")]
@@ -61,8 +62,9 @@ pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
-pub use ordering::{Keyless, Ordering};
 pub use oauth::{Token, TokenProvider};
+pub use offsets::{OffsetMap, PartitionOffsets};
+pub use ordering::{Keyless, Ordering};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 #[cfg(feature = "tower")]
 pub use service::ServiceHandler;

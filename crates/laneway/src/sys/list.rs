@@ -27,6 +27,8 @@ pub(super) struct Element {
     /// Negative where there is none.
     pub(super) offset: i64,
     pub(super) leader_epoch: Option<i32>,
+    /// What was committed with the offset, as it is stored.
+    pub(super) metadata: Vec<u8>,
     pub(super) error: Option<KafkaError>,
 }
 
@@ -133,16 +135,21 @@ pub(super) unsafe fn read(list: *const rd_kafka_topic_partition_list_t) -> Vec<E
 /// # Safety
 /// `element` points to an element that nobody changes during the call.
 pub(super) unsafe fn read_element(element: *const rd_kafka_topic_partition_t, names: &mut Names) -> Element {
-    // SAFETY: by this function's contract; the name of an element is a terminated text. The code is read as
-    // a number, as it may be one that the bindings do not know.
+    // SAFETY: by this function's contract; the name of an element is a terminated text, and its metadata, if it has
+    // any, is as long as it says. The code is read as a number, as it may be one that the bindings do not know.
     unsafe {
         let topic = CStr::from_ptr((*element).topic).to_string_lossy();
         let epoch = rd_kafka_topic_partition_get_leader_epoch(element);
         let code = addr_of!((*element).err).cast::<i32>().read();
+        let metadata = match (*element).metadata {
+            null if null.is_null() => Vec::new(),
+            start => std::slice::from_raw_parts(start.cast::<u8>(), (*element).metadata_size).to_vec(),
+        };
         Element {
             partition: TopicPartition { topic: names.shared(&topic), partition: (*element).partition },
             offset: (*element).offset,
             leader_epoch: (epoch >= 0).then_some(epoch),
+            metadata,
             error: KafkaError::option(code),
         }
     }
