@@ -268,7 +268,7 @@ Examples:
 
 A worker of --exec gets a JSON object a line on its standard input, and answers each with a line
 on its standard output:
-  {\"offset\":42,\"ok\":true}                              it is finished
+  {\"offset\":42,\"ok\":true}                             it is finished
   {\"offset\":42,\"error\":\"why\"}                         try it again, after --backoff
   {\"offset\":42,\"error\":\"why\",\"retry_after_ms\":500}    try it again, after 500 ms at least
   {\"offset\":42,\"dead_letter\":\"why\"}                   give it up: it goes to --dead-letter

@@ -195,6 +195,8 @@ fn a_stop_for_a_record_commits_all_before_it_and_names_it() {
         for part in [format!("{}-0", bench.topic), "offset 2".into(), "no way".into()] {
             assert!(said.contains(&part), "{part} is not in {said}");
         }
+        let tries = if answer == "error" { 2 } else { 1 };
+        assert_eq!(bench.errors().len(), tries, "one for each try: {:?}", bench.errors());
     }
 }
 
@@ -233,6 +235,36 @@ fn a_worker_that_does_not_answer_at_all_is_started_again_and_the_tries_are_count
     assert_eq!(bench.lines("got"), ["0", "2", "0", "1"]);
     assert_eq!(bench.lines("starts").len(), 3);
     assert_eq!(bench.committed(), 3);
+}
+
+#[test]
+fn with_the_partitions_order_too_a_late_record_comes_again_before_the_next() {
+    let bench = Bench::keyed(&["a", "b"]);
+    bench.run_to_end_with(
+        &["--timeout", "300ms"],
+        "while next; do
+             echo $o >> $DIR/got
+             mkdir $DIR/slow 2>/dev/null && sleep 0.8
+             ok
+         done",
+    );
+    assert_eq!(bench.lines("got"), ["0", "0", "1"]);
+    assert_eq!(bench.committed(), 2);
+    assert_eq!(bench.errors().len(), 2, "when it was late, and when it is tried again: {:?}", bench.errors());
+}
+
+#[test]
+fn a_wrong_answer_costs_no_record_that_others_wait_for() {
+    // The second record of the key waits for the first: the worker does not have it.
+    let bench = Bench::keyed(&["a", "a", "b"]);
+    bench.run_to_end_with(
+        &["--ordering", "key"],
+        "if mkdir $DIR/wrong 2>/dev/null; then next; next; o=1; ok; sleep 1000; fi
+         while next; do echo $o >> $DIR/got; ok; done",
+    );
+    assert_eq!(bench.lines("got"), ["0", "2", "1"]);
+    assert_eq!(bench.committed(), 3);
+    bench.assert_error(&["offsets 0, 2 unanswered", "offset 1, which it was not given"]);
 }
 
 #[test]
