@@ -157,6 +157,19 @@ fn an_answer_that_is_not_there_yet_is_asked_for_again() {
 }
 
 #[test]
+fn what_a_file_says_of_members_means_nothing_here() {
+    let bench = Bench::new(1);
+    let file = std::env::temp_dir().join(unique("properties"));
+    let group = format!("group.id={}\n", bench.group);
+    let text = "group.protocol=consumer\nsession.timeout.ms=9000\ngroup.instance.id=one\n\
+                auto.offset.reset=earliest\npartition.assignment.strategy=range\nmax.poll.interval.ms=1000\n";
+    std::fs::write(&file, group + text).unwrap();
+    let output = bench.offsets(&["-F", file.to_str().unwrap(), "-t", &bench.topic, "--format", "json"]);
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(lines(&output).len(), 1);
+}
+
+#[test]
 fn an_address_where_nothing_answers_is_named_after_30_seconds() {
     let began = std::time::Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
