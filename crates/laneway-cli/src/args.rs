@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use laneway::{OffsetReset, Protocol};
+use laneway::{GiveUp, OffsetReset, Ordering, Protocol};
 
 use crate::shown::shown;
 
@@ -21,6 +21,9 @@ pub(crate) enum Command {
     /// Read a group's records, and give each to one sink: --print or --exec
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show what a group has committed: offsets, lag, and what is finished ahead
+    #[command(after_help = OFFSETS_HELP)]
+    Offsets(OffsetsArgs),
     /// See it work: an embedded Kafka, traffic, and members that come and go. Needs nothing
     Demo(DemoArgs),
     /// Holds a worker of --exec, and ends it when its parent is gone
@@ -28,8 +31,9 @@ pub(crate) enum Command {
     Supervise,
 }
 
+/// Which cluster, group and topics.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct ClusterArgs {
     /// Where the cluster is; several separated by commas
     #[arg(short, long, value_name = "HOST:PORT", env = "LANEWAY_BROKERS", hide_env_values = true)]
     pub(crate) brokers: Option<String>,
@@ -56,6 +60,22 @@ pub(crate) struct RunArgs {
         hide_env_values = true
     )]
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OffsetsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 
     /// Where a partition starts that has no committed offset: earliest, latest or error [default: latest]
     #[arg(short, long, value_name = "RESET", value_parser = offset_reset, env = "LANEWAY_OFFSET_RESET", hide_env_values = true)]
@@ -68,6 +88,40 @@ pub(crate) struct RunArgs {
     /// Stop after N records are finished; exactly N are handed out
     #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+
+    /// Which records are handled one after the other: those of a partition, those of a key, or none
+    /// (unordered) [default: partition]
+    #[arg(long, value_name = "ORDERING", value_parser = ordering, env = "LANEWAY_ORDERING", hide_env_values = true)]
+    pub(crate) ordering: Option<Ordering>,
+
+    /// Records in flight at once, in the whole process [default: 1 a partition; 256 for key and unordered]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), env = "LANEWAY_CONCURRENCY", hide_env_values = true)]
+    pub(crate) concurrency: Option<u32>,
+
+    /// Records in flight at once, per partition [default: no limit of its own]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), env = "LANEWAY_LANE_CONCURRENCY", hide_env_values = true)]
+    pub(crate) lane_concurrency: Option<u32>,
+
+    /// Tries of a record, the first one included, before it is given up [default: no limit]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), env = "LANEWAY_ATTEMPTS", hide_env_values = true)]
+    pub(crate) attempts: Option<u32>,
+
+    /// The first and the longest wait between two tries; in between it doubles
+    #[arg(long, value_name = "FROM..TO", default_value = "100ms..30s", value_parser = backoff, env = "LANEWAY_BACKOFF", hide_env_values = true)]
+    pub(crate) backoff: (Duration, Duration),
+
+    /// How long one try may take; then it has failed [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = timeout, env = "LANEWAY_TIMEOUT", hide_env_values = true)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// The topic that records go to which were given up; it must exist
+    #[arg(long, value_name = "TOPIC", env = "LANEWAY_DEAD_LETTER", hide_env_values = true)]
+    pub(crate) dead_letter: Option<String>,
+
+    /// What happens to a record that is given up: dead-letter, skip or stop [default: dead-letter if there is a
+    /// topic for that, else stop]
+    #[arg(long, value_name = "WHAT", value_parser = give_up, env = "LANEWAY_ON_GIVE_UP", hide_env_values = true)]
+    pub(crate) on_give_up: Option<GiveUp>,
 
     /// The rebalance protocol: eager, cooperative, or consumer (KIP-848) [default: cooperative]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol, env = "LANEWAY_PROTOCOL", hide_env_values = true)]
@@ -141,6 +195,40 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     shown(text).parse()
 }
 
+fn ordering(text: &str) -> Result<Ordering, String> {
+    shown(text).parse()
+}
+
+fn give_up(text: &str) -> Result<GiveUp, String> {
+    match text {
+        "dead-letter" => Ok(GiveUp::DeadLetter),
+        "skip" => Ok(GiveUp::Skip),
+        "stop" => Ok(GiveUp::Stop),
+        _ => Err(format!("\"{}\" is none of dead-letter, skip and stop", shown(text))),
+    }
+}
+
+/// `100ms..30s`.
+fn backoff(text: &str) -> Result<(Duration, Duration), String> {
+    let wanted = "the first and the longest wait are wanted, from short to long, such as 100ms..30s";
+    let (first, longest) =
+        text.split_once("..").ok_or_else(|| format!("\"{}\" is not a backoff: {wanted}", shown(text)))?;
+    let (from, to) = (duration(first)?, duration(longest)?);
+    if from > to || from.is_zero() {
+        return Err(format!("a backoff from {from:?} to {to:?}: {wanted}"));
+    }
+    Ok((from, to))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    if timeout.is_zero() {
+        Err("a timeout of 0: more than that is wanted, such as 60s".into())
+    } else {
+        Ok(timeout)
+    }
+}
+
 /// `25s`, `200ms`, `1m`, `1m30s`, `2h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
@@ -174,14 +262,37 @@ const RUN_HELP: &str = "\
 Examples:
   laneway run -b localhost:9092 -g billing -t orders -o earliest --print
   laneway run -b localhost:9092 -g billing -t orders,payments --exec './worker.sh'
+  laneway run -b localhost:9092 -g billing -t orders --ordering key --concurrency 64 \\
+    --attempts 5 --timeout 60s --dead-letter orders.dead --exec './worker.sh'
   laneway run -F client.properties -t '^orders\\..*' -e --print | jq .payload
 
 A worker of --exec gets a JSON object a line on its standard input, and answers each with a line
-on its standard output: {\"offset\":42,\"ok\":true} or {\"offset\":42,\"error\":\"why\"}.
+on its standard output:
+  {\"offset\":42,\"ok\":true}                             it is finished
+  {\"offset\":42,\"error\":\"why\"}                         try it again, after --backoff
+  {\"offset\":42,\"error\":\"why\",\"retry_after_ms\":500}    try it again, after 500 ms at least
+  {\"offset\":42,\"dead_letter\":\"why\"}                   give it up: it goes to --dead-letter
+  {\"offset\":42,\"skip\":\"why\"}                          it needs no work
+With --ordering key or unordered it gets further records before it has answered, up to the
+concurrency, and answers in any order.
 
 Exit codes: 0 ended as asked; 1 failed while running; 2 bad input, nothing was consumed;
 3 stopped with records unfinished at the drain deadline, or finished and not committed.
 SIGTERM and SIGINT drain, commit and leave; a second one ends at once.";
+
+const OFFSETS_HELP: &str = "\
+Without -t: every partition that the group has committed. With -t: every partition of those topics.
+Of a group that has committed nothing, or does not exist, that is said on standard error.
+
+Examples:
+  laneway offsets -b localhost:9092 -g billing
+  laneway offsets -b localhost:9092 -g billing -t orders --format json | jq .lag
+
+Finished ahead is what is finished above the committed offset: from the map that Laneway keeps in a
+commit's metadata. A group of another program has none.
+
+Exit codes: 0 shown; 1 the brokers did not answer for 30 s, or refused; 2 bad input, such as a
+topic that does not exist.";
 
 #[cfg(test)]
 mod tests {
@@ -195,6 +306,15 @@ mod tests {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         for wrong in ["", "5", "s", "1x", "-1s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(wrong).expect_err(wrong).contains(wrong));
+        }
+    }
+
+    #[test]
+    fn a_backoff_goes_from_short_to_long() {
+        assert_eq!(backoff("100ms..30s"), Ok((Duration::from_millis(100), Duration::from_secs(30))));
+        assert!(backoff("1s..1s").is_ok());
+        for wrong in ["30s..100ms", "0s..1s", "1s", "1s..", "..1s", "a..b"] {
+            assert!(backoff(wrong).is_err(), "{wrong}");
         }
     }
 

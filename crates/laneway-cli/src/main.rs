@@ -5,6 +5,7 @@ mod demo;
 mod events;
 mod exec;
 mod log;
+mod offsets;
 mod print;
 mod properties;
 mod record_json;
@@ -25,6 +26,7 @@ use shown::without_values;
 fn main() -> ExitCode {
     match Cli::try_parse().unwrap_or_else(|error| without_values(error).exit()).command {
         Command::Run(args) => run::run(*args),
+        Command::Offsets(args) => offsets::run(&args),
         Command::Demo(args) => demo::run(&args.into()),
         Command::Supervise => exec::supervise(),
     }

@@ -84,7 +84,7 @@ async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -
                 None => code,
             }
         }
-        Sink::Exec(command) => {
+        Sink::Exec { command, timeout } => {
             let on_error = {
                 let events = events.clone();
                 move |message: String| {
@@ -92,7 +92,7 @@ async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -
                     say(&message);
                 }
             };
-            let exec = match Exec::new(command, settings.group, Arc::new(on_error)) {
+            let exec = match Exec::new(command, settings.group, timeout, Arc::new(on_error)) {
                 Ok(exec) => exec,
                 Err(error) => return fail(FAILED, &error),
             };
@@ -170,13 +170,13 @@ fn ended(how: Result<Summary, Error>) -> ExitCode {
     }
 }
 
-fn fail(code: u8, error: &str) -> ExitCode {
+pub(crate) fn fail(code: u8, error: &str) -> ExitCode {
     say(error);
     ExitCode::from(code)
 }
 
 /// SIGTERM and SIGINT: the first one stops in order, the second one ends the workers and exits at once.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -205,6 +205,6 @@ impl Signals {
     }
 }
 
-const FAILED: u8 = 1;
-const BAD_INPUT: u8 = 2;
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const BAD_INPUT: u8 = 2;
 const UNFINISHED: u8 = 3;

@@ -1,10 +1,11 @@
 //! Flags, environment, file and defaults, brought together: flag over environment over file over default.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use laneway::{Builder, Consumer, OffsetReset, Protocol};
+use laneway::{Builder, Consumer, GiveUp, OffsetReset, Protocol};
 
-use crate::args::RunArgs;
+use crate::args::{ClusterArgs, OffsetsArgs, RunArgs};
 use crate::properties::{self, Given, Source};
 use crate::shown::shown;
 
@@ -23,7 +24,12 @@ pub(crate) struct Settings {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sink {
     Print,
-    Exec(String),
+    /// How long an answer may take is the worker's handler's to watch: a try that took too long is not over before
+    /// the worker has let go of it.
+    Exec {
+        command: String,
+        timeout: Option<Duration>,
+    },
 }
 
 /// Where events go.
@@ -40,21 +46,12 @@ impl Settings {
     /// One line that names the thing, what was given and what is allowed.
     pub(crate) fn resolve(args: &RunArgs, say: &mut dyn FnMut(String)) -> Result<Self, String> {
         let sink = sink(args)?;
-        let mut given = properties::read(args.file.as_deref(), &args.properties)?;
-        if !given.passed_over.is_empty() {
-            say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
+        let mut given = read(&args.cluster, say)?;
+        let (brokers, group) = brokers_and_group(&args.cluster, &mut given)?;
+        let topics = topics(&args.cluster.topics)?;
+        if topics.is_empty() {
+            return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
         }
-        if let Some(brokers) = &args.brokers {
-            without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
-        }
-        let brokers =
-            typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", &mut given, "bootstrap.servers", as_is)?
-                .ok_or(
-                "no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties",
-            )?;
-        let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", &mut given, "group.id", as_is)?
-            .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
-        let topics = topics(&args.topics)?;
         let reset = typed(
             args.offset_reset,
             "-o (or LANEWAY_OFFSET_RESET)",
@@ -78,6 +75,7 @@ impl Settings {
         if let Some(count) = args.count {
             builder = builder.count(count);
         }
+        builder = failures(builder, args)?;
         if let Some(instance) = instance {
             builder = builder.instance_id(instance);
         }
@@ -96,14 +94,95 @@ impl Settings {
     }
 }
 
+/// What a group is to be asked about.
+pub(crate) fn resolve_offsets(args: &OffsetsArgs, say: &mut dyn FnMut(String)) -> Result<Builder, String> {
+    let mut given = read(&args.cluster, say)?;
+    let (brokers, group) = brokers_and_group(&args.cluster, &mut given)?;
+    let topics = topics(&args.cluster.topics)?;
+    // What a member needs, and this is none: a file may be another command's, too.
+    for key in OF_A_MEMBER {
+        given.take(key);
+    }
+    let builder = Consumer::builder().brokers(brokers).group(group).topics(topics);
+    Ok(given.properties.into_iter().fold(builder, |builder, it| builder.property(it.key, it.value)))
+}
+
+fn read(args: &ClusterArgs, say: &mut dyn FnMut(String)) -> Result<Given, String> {
+    let given = properties::read(args.file.as_deref(), &args.properties)?;
+    if !given.passed_over.is_empty() {
+        say(format!("passed over, as they mean nothing here: {}", given.passed_over.join(", ")));
+    }
+    Ok(given)
+}
+
+fn brokers_and_group(args: &ClusterArgs, given: &mut Given) -> Result<(String, String), String> {
+    if let Some(brokers) = &args.brokers {
+        without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
+    }
+    let brokers = typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", given, "bootstrap.servers", as_is)?
+        .ok_or("no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties")?;
+    let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", given, "group.id", as_is)?
+        .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
+    Ok((brokers, group))
+}
+
+const OF_A_MEMBER: &[&str] = &[
+    "auto.offset.reset",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+];
+
 fn sink(args: &RunArgs) -> Result<Sink, String> {
     match (args.print, &args.exec) {
         (true, None) => Ok(Sink::Print),
-        (false, Some(command)) if !command.trim().is_empty() => Ok(Sink::Exec(command.clone())),
+        (false, Some(command)) if !command.trim().is_empty() => {
+            Ok(Sink::Exec { command: command.clone(), timeout: args.timeout })
+        }
         (false, Some(_)) => Err("--exec has an empty command: what sh -c can run is wanted".into()),
         (true, Some(_)) => Err("both --print and --exec are given: one sink is wanted".into()),
         (false, None) => Err("no sink: give --print, or --exec COMMAND".into()),
     }
+}
+
+/// Order, concurrency, and what is done about records that fail.
+fn failures(builder: Builder, args: &RunArgs) -> Result<Builder, String> {
+    let mut builder =
+        builder.ordering(args.ordering.unwrap_or_default()).backoff(args.backoff.0, args.backoff.1);
+    if let Some(records) = args.concurrency {
+        builder = builder.concurrency(as_usize(records));
+    }
+    if let Some(records) = args.lane_concurrency {
+        builder = builder.lane_concurrency(as_usize(records));
+    }
+    if let Some(attempts) = args.attempts {
+        builder = builder.attempts(attempts);
+    }
+    if let Some(timeout) = args.timeout.filter(|_| args.print) {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(topic) = &args.dead_letter {
+        let flag = "--dead-letter (or LANEWAY_DEAD_LETTER)";
+        builder = builder.dead_letters(without_equals(flag, topic, "a topic's NAME")?);
+    }
+    if let Some(give_up) = args.on_give_up {
+        if give_up == GiveUp::DeadLetter && args.dead_letter.is_none() {
+            return Err(
+                "--on-give-up dead-letter (or LANEWAY_ON_GIVE_UP) needs a topic: give --dead-letter TOPIC"
+                    .into(),
+            );
+        }
+        builder = builder.on_give_up(give_up);
+    }
+    Ok(builder)
+}
+
+fn as_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// No address and no topic has an equals sign. What has may be a property, and a secret, that came under a wrong flag.
@@ -119,9 +198,6 @@ fn topics(given: &[String]) -> Result<Vec<String>, String> {
     for value in given {
         without_equals("-t (or LANEWAY_TOPIC)", value, "a topic's NAME")?;
         topics.extend(split_at_commas(value).into_iter().map(|name| name.trim().to_owned()));
-    }
-    if topics.is_empty() {
-        return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
     }
     Ok(topics)
 }

@@ -41,6 +41,20 @@ fn what_is_missing_is_named_with_how_to_give_it() {
 }
 
 #[test]
+fn bad_questions_for_offsets_are_named() {
+    refused(&laneway(&["offsets", "-g", "g"]), &["no brokers", "-b HOST:PORT"]);
+    refused(&laneway(&["offsets", "-b", "h:1"]), &["no group", "-g NAME"]);
+    let with = |more: &[&str]| laneway(&[&["offsets", "-b", "127.0.0.1:1", "-g", "g"], more].concat());
+    refused(&with(&["--format", "xml"]), &["xml", "text", "json"]);
+    refused(&with(&["-t", "no spaces"]), &["no spaces"]);
+    refused(&with(&["-t", "sasl.password=hunter2"]), &["-t", "NAME"]);
+    refused(&with(&["-X", "plugin.library.paths=x"]), &["plugin.library.paths", "loads code"]);
+    refused(&with(&["-X", "no.such.property=1"]), &["no.such.property", "unknown"]);
+    refused(&with(&["-o", "earliest"]), &["-o"]);
+    refused(&laneway(&["offsets", "-b", "nowhere", "-g", "g"]), &["HOST:PORT"]);
+}
+
+#[test]
 fn both_sinks_are_one_too_many() {
     refused(&run_with(&["--exec", "cat"]), &["--print", "--exec"]);
 }
@@ -57,6 +71,30 @@ fn a_wrong_value_is_named_with_what_was_given_and_what_is_allowed() {
     refused(&run_with(&["--wrong"]), &["--wrong"]);
     refused(&laneway(&["jump"]), &["jump"]);
     refused(&laneway(&["demo", "--members", "0"]), &["--members"]);
+    refused(&run_with(&["--ordering", "none"]), &["none", "partition", "key", "unordered"]);
+    for (flag, wrong) in [
+        ("--concurrency", "0"),
+        ("--concurrency", "many"),
+        ("--lane-concurrency", "0"),
+        ("--attempts", "0"),
+        ("--attempts", "-1"),
+        ("--timeout", "0s"),
+        ("--timeout", "60"),
+        ("--backoff", "30s..100ms"),
+        ("--backoff", "100ms"),
+        ("--backoff", "0s..1s"),
+        ("--backoff", "1..2"),
+        ("--on-give-up", "shrug"),
+    ] {
+        refused(&run_with(&[&format!("{flag}={wrong}")]), &[flag]);
+    }
+    refused(&run_with(&["--backoff", "30s..100ms"]), &["30s", "100ms", "from short to long"]);
+    refused(&run_with(&["--on-give-up", "shrug"]), &["shrug", "dead-letter", "skip", "stop"]);
+    refused(&run_with(&["--on-give-up", "dead-letter"]), &["--on-give-up", "--dead-letter TOPIC"]);
+    refused(&run_with(&["--dead-letter", "t"]), &["dead letters", "\"t\"", "read"]);
+    refused(&run_with(&["--dead-letter", "no spaces"]), &["no spaces", "topic"]);
+    let matched = ["run", "-b", "127.0.0.1:1", "-g", "g", "-t", "^t", "--print", "--dead-letter", "t.dead"];
+    refused(&laneway(&matched), &["t.dead", "read"]);
     refused(&laneway(&["demo", "--format", "xml"]), &["xml", "text", "json"]);
 }
 
@@ -138,8 +176,21 @@ fn a_secret_under_a_wrong_flag_is_not_told_either() {
     for value in
         ["sasl.password=hunter2", "ssl.key.password=x hunter2", "sasl.password hunter2", "aHVudGVy=hunter2"]
     {
-        for flag in ["-o", "-n", "--count", "--protocol", "--drain-deadline", "--commit-interval", "--wrong"]
-        {
+        for flag in [
+            "-o",
+            "-n",
+            "--count",
+            "--protocol",
+            "--drain-deadline",
+            "--commit-interval",
+            "--ordering",
+            "--concurrency",
+            "--attempts",
+            "--backoff",
+            "--timeout",
+            "--on-give-up",
+            "--wrong",
+        ] {
             refused(&run_with(&[flag, value]), &[flag.trim_start_matches("-o").trim_start_matches("-n")]);
         }
         for joined in ["--offset-reset=", "-o", "-n", "--protocol=", "--print=", "--wrong=", "--", "-w"] {
@@ -156,6 +207,7 @@ fn a_secret_under_a_wrong_flag_is_not_told_either() {
     let base = |more: &[&str]| laneway(&[&["run", "-g", "g", "--print"], more].concat());
     refused(&base(&["-t", "t", "-b", value]), &["-b", "sasl.password", "HOST:PORT"]);
     refused(&base(&["-b", "h:1", "-t", value]), &["-t", "sasl.password"]);
+    refused(&run_with(&["--dead-letter", value]), &["--dead-letter", "sasl.password", "NAME"]);
     refused(&run_with(&["--events", "/nowhere/sasl.password=hunter2"]), &["events file", "sasl.password"]);
     // A value that came apart from its name, with nothing that tells what it is.
     refused(&run_with(&["-X", "sasl.password=", "hunter2"]), &["unexpected argument"]);
@@ -213,6 +265,14 @@ fn what_the_environment_says_is_named_too() {
     refused(&with("LANEWAY_DRAIN_DEADLINE", "soon", &["-g", "g"]), &["soon", "25s"]);
     refused(&with("LANEWAY_COMMIT_INTERVAL", "0s", &["-g", "g"]), &["commit interval"]);
     refused(&with("LANEWAY_INSTANCE", "", &["-g", "g"]), &["--instance", "LANEWAY_INSTANCE"]);
+    refused(&with("LANEWAY_ORDERING", "none", &["-g", "g"]), &["none", "partition"]);
+    refused(&with("LANEWAY_CONCURRENCY", "0", &["-g", "g"]), &["--concurrency"]);
+    refused(&with("LANEWAY_LANE_CONCURRENCY", "0", &["-g", "g"]), &["--lane-concurrency"]);
+    refused(&with("LANEWAY_ATTEMPTS", "0", &["-g", "g"]), &["--attempts"]);
+    refused(&with("LANEWAY_BACKOFF", "2s..1s", &["-g", "g"]), &["from short to long"]);
+    refused(&with("LANEWAY_TIMEOUT", "0s", &["-g", "g"]), &["--timeout"]);
+    refused(&with("LANEWAY_ON_GIVE_UP", "dead-letter", &["-g", "g"]), &["LANEWAY_ON_GIVE_UP", "TOPIC"]);
+    refused(&with("LANEWAY_DEAD_LETTER", "t", &["-g", "g"]), &["dead letters", "read"]);
     refused(&with("LANEWAY_LOG", "loud", &["-g", "g"]), &["LANEWAY_LOG", "debug", "off"]);
     refused(&with("LANEWAY_EVENTS", "/nowhere/events", &["-g", "g"]), &["/nowhere/events"]);
     refused(&with("LANEWAY_PROPERTIES", "/nowhere/file", &["-g", "g"]), &["/nowhere/file"]);

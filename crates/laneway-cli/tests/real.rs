@@ -258,3 +258,139 @@ fn a_static_member_of_a_classic_group_stays_in_it() {
     again.terminate().expect("terminated");
     ends_with(&again, 0, LONG);
 }
+
+/// Bash or nothing: a worker that answers in turn, and remembers what it had.
+const WORKER: &str = r#"
+while IFS= read -r line; do
+    o=${line#*\"offset\":}; o=${o%%,*}
+    echo "$LANEWAY_PARTITION $o" >> $DONE
+    case $line in
+        *'"payload":"record 7"'*) echo "{\"offset\":$o,\"error\":\"broken\"}";;
+        *'"payload":"record 8"'*) echo "{\"offset\":$o,\"dead_letter\":\"unreadable\"}";;
+        *'"payload":"record 9"'*) echo "{\"offset\":$o,\"skip\":\"of no use\"}";;
+        *) echo "{\"offset\":$o,\"ok\":true}";;
+    esac
+done"#;
+
+#[test]
+fn failures_end_where_they_are_to_in_every_ordering_and_protocol() {
+    for (ordering, protocol) in [("partition", "eager"), ("key", "cooperative"), ("unordered", "consumer")] {
+        let Some(bench) = Bench::new(3) else { return };
+        bench.produce(300);
+        let letters = format!("{}.dead", bench.topic);
+        bench.admin().create_topic(&letters, 1, &[]).expect("a topic");
+        let done = std::env::temp_dir().join(unique("laneway-done"));
+        let worker = format!("DONE={}\n{WORKER}", done.display());
+        let run = bench.run(&[
+            "--exec",
+            &worker,
+            "-o",
+            "earliest",
+            "-e",
+            "--protocol",
+            protocol,
+            "--ordering",
+            ordering,
+            "--attempts",
+            "3",
+            "--backoff",
+            "1ms..10ms",
+            "--dead-letter",
+            &letters,
+        ]);
+        ends_with(&run, 0, LONG);
+        assert_eq!(bench.committed(), 300);
+        let all = std::fs::read_to_string(&done).expect("what was done");
+        let mut times: Vec<usize> =
+            all.lines().map(|line| all.lines().filter(|other| *other == line).count()).collect();
+        times.sort_unstable();
+        // Each once, but for the one that was tried three times.
+        assert_eq!((times.len(), times[298], times[299]), (302, 1, 3));
+        let end = TopicPartition::new(letters.as_str(), 0);
+        let ends = bench.admin().end_offsets(std::slice::from_ref(&end)).expect("its end");
+        assert_eq!(ends[&end], 2);
+        let errors = bench.events().iter().filter(|event| event["event"] == "error").count();
+        // Two tries, two dead letters, a skipped one.
+        assert_eq!(errors, 5, "{:?}", bench.events());
+        std::fs::remove_file(done).expect("removed");
+    }
+}
+
+#[test]
+fn a_record_that_fails_for_good_stops_the_command_after_all_before_it_was_committed() {
+    let Some(bench) = Bench::new(1) else { return };
+    bench.produce(20);
+    let worker = format!("DONE=/dev/null\n{WORKER}");
+    let flags = ["--exec", &worker, "-o", "earliest", "--attempts", "2", "--backoff", "1ms..10ms"];
+    let run = bench.run(&flags);
+    ends_with(&run, 1, LONG);
+    assert_eq!(bench.committed(), 7);
+    let said = run.stderr().join("\n");
+    assert!(said.contains(&format!("{}-0 at offset 7", bench.topic)) && said.contains("broken"), "{said}");
+    // It has left: the next one has the partition at once, and goes on.
+    let next = bench.run(&["--print", "-e"]);
+    ends_with(&next, 0, LONG);
+    assert_eq!(printed(&next).len(), 13);
+}
+
+#[test]
+fn a_topic_for_dead_letters_that_does_not_exist_is_bad_input() {
+    let Some(bench) = Bench::new(1) else { return };
+    bench.produce(1);
+    let run = bench.run(&["--print", "-o", "earliest", "--dead-letter", "no.such.topic"]);
+    ends_with(&run, 2, LONG);
+    assert!(run.stderr().join("\n").contains("no.such.topic"), "{:?}", run.stderr());
+    assert_eq!(printed(&run).len(), 0);
+}
+
+#[test]
+fn records_are_printed_side_by_side_in_any_ordering() {
+    for ordering in ["key", "unordered"] {
+        let Some(bench) = Bench::new(2) else { return };
+        bench.produce(2_000);
+        let flags = ["--print", "-o", "earliest", "-e", "--ordering", ordering, "--timeout", "20s"];
+        let run = bench.run(&flags);
+        ends_with(&run, 0, LONG);
+        assert_eq!(printed(&run).into_iter().collect::<BTreeSet<_>>().len(), 2_000);
+        assert_eq!((printed(&run).len(), bench.committed()), (2_000, 2_000));
+    }
+}
+
+#[test]
+fn offsets_are_shown_of_laneways_groups_and_of_others() {
+    let Some(bench) = Bench::new(3) else { return };
+    bench.produce(30);
+    let offsets = |group: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
+        command.args(["offsets", "-b", &bench.brokers, "-g", group, "--format", "json"]).args(more);
+        let output = command.output().expect("the command");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        (lines, String::from_utf8(output.stderr).expect("text"))
+    };
+    // Of a group that does not exist.
+    let (lines, said) = offsets(&bench.group, &[]);
+    assert!(lines.is_empty() && said.contains("does not exist"), "{lines:?} {said}");
+    let (lines, _) = offsets(&bench.group, &["-t", &bench.topic]);
+    assert!(lines.len() == 3 && lines.iter().all(|line| line["committed"].is_null() && line["lag"] == 10));
+    for protocol in ["cooperative", "consumer"] {
+        let run = bench.run(&["--print", "-o", "earliest", "-e", "--protocol", protocol]);
+        ends_with(&run, 0, LONG);
+        bench.produce(3);
+        let (lines, said) = offsets(&bench.group, &[]);
+        assert_eq!((lines.len(), said.as_str()), (3, ""));
+        let whole = |line: &Value| line["lag"] == 1 && line["topic"] == *bench.topic && line["map"].is_null();
+        assert!(lines.iter().all(whole), "{lines:?}");
+    }
+    let other = unique("other");
+    let commit = |partition, offset, metadata: &[u8]| {
+        let at = TopicPartition::new(bench.topic.as_str(), partition);
+        let committed = laneway_testing::Committed { offset, metadata: metadata.to_vec() };
+        bench.admin().set_committed_with_metadata(&other, &[(at, committed)]).expect("a commit");
+    };
+    commit(1, 4, b"somebody's");
+    let (lines, said) = offsets(&other, &[]);
+    assert_eq!((lines.len(), &lines[0]["committed"], &lines[0]["map"]), (1, &4.into(), &Value::Null));
+    assert!(said.contains(&format!("{}, partition 1", bench.topic)) && said.lines().count() == 1, "{said}");
+}

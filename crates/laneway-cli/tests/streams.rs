@@ -104,6 +104,26 @@ fn a_disk_that_is_full_is_an_error_and_what_was_not_written_is_not_finished() {
     assert!(committed.get(&partition).is_none_or(|committed| committed.offset <= 0), "{committed:?}");
 }
 
+/// A try that is not over in time has failed, also where the reader does not read.
+#[test]
+fn a_line_that_is_not_read_in_time_is_a_failed_try() {
+    let kafka = EmbeddedKafka::start().unwrap();
+    let (topic, group, place) = (unique("topic"), unique("group"), Place::new());
+    kafka.create_topic(&topic, 1).unwrap();
+    let producer = Producer::new(kafka.brokers(), &[]).unwrap();
+    // More than a pipe holds.
+    producer.send(&topic, 0, None, Some(&[b'x'; 200_000]), &[], None).unwrap();
+    producer.flush().unwrap();
+    let base = ["run", "-b", kafka.brokers(), "-g", &group, "-t", &topic, "-o", "earliest", "--print"];
+    let tries = ["--timeout", "200ms", "--attempts", "2", "--backoff", "1ms..2ms"];
+    // Open on its other side, and not read.
+    let run = place.run("exec 3<>\"$PIPE\" 1>&3", &[&base[..], &tries].concat());
+    ends_with(&run, 1);
+    let said = run.stderr().join("\n");
+    assert!(said.contains("offset 0") && said.contains("within 200ms"), "{said}");
+    assert!(committed(&kafka, &group, &topic).is_none_or(|offset| offset == 0));
+}
+
 #[test]
 fn a_signal_is_heeded_while_a_file_is_waited_for() {
     let place = Place::new();

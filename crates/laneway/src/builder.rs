@@ -342,7 +342,8 @@ impl Builder {
         Consumer::new(self)
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks what every question to the cluster needs.
+    pub(crate) fn check_addresses(&self) -> Result<(), Error> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if self.brokers.is_empty() {
             return refuse("no brokers: HOST:PORT is wanted, several separated by commas".into());
@@ -353,6 +354,12 @@ impl Builder {
         if self.group.is_empty() {
             return refuse("no group: the name of a consumer group is wanted".into());
         }
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_addresses()?;
+        let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if self.topics.is_empty() {
             return refuse(
                 "no topics: at least one name, or a regular expression that starts with \"^\"".into(),

@@ -39,6 +39,7 @@ mod handler;
 mod lane;
 pub mod manual;
 mod oauth;
+mod offsets;
 mod ordering;
 mod properties;
 mod record;
@@ -62,6 +63,7 @@ pub use handler::{
 };
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use oauth::{Token, TokenProvider};
+pub use offsets::{OffsetMap, PartitionOffsets};
 pub use ordering::{Keyless, Ordering};
 pub use record::{Batch, Header, Headers, OwnedRecord, Record, Timestamp};
 #[cfg(feature = "tower")]

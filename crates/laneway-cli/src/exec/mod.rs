@@ -6,6 +6,7 @@ mod worker;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use laneway::{Closing, Handler, LaneId, MakeHandler, Outcome, Record};
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +26,8 @@ pub(crate) struct Exec(Arc<Shared>);
 struct Shared {
     command: String,
     group: String,
+    /// How long the answer for a record may take.
+    timeout: Option<Duration>,
     on_error: Arc<dyn Fn(String) + Send + Sync>,
     watch: Watch,
     /// The process groups that run now.
@@ -37,18 +40,20 @@ pub(crate) struct LaneWorker {
 }
 
 impl Exec {
-    /// Workers run `command` through `sh -c`. `on_error` is told of every one that died or answered wrongly.
+    /// Workers run `command` through `sh -c`. `on_error` is told of every one that died or answered wrongly,
+    /// unless that is told of the one record that it had.
     ///
     /// # Errors
     /// When the process that ends the workers with this one can't be started.
     pub(crate) fn new(
         command: String,
         group: String,
+        timeout: Option<Duration>,
         on_error: Arc<dyn Fn(String) + Send + Sync>,
     ) -> Result<Self, String> {
         let watch =
             Watch::start().map_err(|error| format!("could not start what watches the workers: {error}"))?;
-        Ok(Self(Arc::new(Shared { command, group, on_error, watch, running: Mutex::default() })))
+        Ok(Self(Arc::new(Shared { command, group, timeout, on_error, watch, running: Mutex::default() })))
     }
 
     /// Ends all workers at once, and whatever they started.

@@ -1,6 +1,6 @@
 //! One lane's worker: started, given records, read, started again when it fails, and ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use laneway::{Closing, Outcome, TopicPartition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{Shared, protocol};
 use crate::sys;
@@ -24,14 +24,36 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     partition: TopicPartition,
     requests: mpsc::UnboundedReceiver<Request>,
-    /// Records that were given and not answered, by offset.
+    /// Records that were not answered, by offset.
     unanswered: BTreeMap<i64, Pending>,
+    /// Those of them that the worker which runs now does not have yet.
+    waiting: BTreeSet<i64>,
+    /// When the others were given, and when their tries failed for that. One that was answered meanwhile is still in
+    /// there.
+    given: VecDeque<(Instant, i64)>,
+    late: VecDeque<(Instant, i64)>,
+    blame: Blame,
     wait: Duration,
 }
 
 struct Pending {
     line: Arc<[u8]>,
     answer: oneshot::Sender<Outcome>,
+    given: Option<Instant>,
+    /// Its try took too long, and has failed. It is told when the worker has let go of it.
+    is_late: bool,
+}
+
+/// Which record a worker dies of. One that was alone with it, or is known for that, has failed. Else it can't be told,
+/// and none has: but the next worker that dies like that had half as many, until all of them were answered.
+#[derive(Debug)]
+struct Blame {
+    /// Records that a worker died with, when it had several.
+    suspects: BTreeSet<i64>,
+    /// Records that a worker died of.
+    known: BTreeSet<i64>,
+    /// How many records a worker has at once.
+    at_once: usize,
 }
 
 /// A worker that runs. When it is dropped, its whole process group is killed.
@@ -50,6 +72,41 @@ enum End {
     /// The lane is gone without a word.
     Dropped,
     Broken(String),
+    /// It could not be run at all.
+    NotRun(String),
+    /// It still has records whose tries took too long.
+    Late(String),
+}
+
+impl Blame {
+    /// A worker died that had these. Answers which of them it died of.
+    fn died(&mut self, had: &[i64]) -> Option<i64> {
+        let mut known = had.iter().filter(|offset| self.known.contains(offset));
+        let of = match (had, known.next(), known.next()) {
+            ([offset], ..) | (_, Some(offset), None) => Some(*offset),
+            _ => None,
+        };
+        match of {
+            Some(offset) => {
+                self.known.insert(offset);
+                self.answered(offset);
+            }
+            None if had.iter().any(|offset| self.suspects.contains(offset)) => {
+                self.at_once = had.len().div_ceil(2);
+                self.suspects.extend(had);
+            }
+            None => self.suspects.extend(had),
+        }
+        of
+    }
+
+    /// A worker did not die of this one.
+    fn answered(&mut self, offset: i64) {
+        self.suspects.remove(&offset);
+        if self.suspects.is_empty() {
+            self.at_once = usize::MAX;
+        }
+    }
 }
 
 impl Worker {
@@ -58,7 +115,17 @@ impl Worker {
         partition: TopicPartition,
         requests: mpsc::UnboundedReceiver<Request>,
     ) -> Self {
-        Self { shared, partition, requests, unanswered: BTreeMap::new(), wait: FIRST_WAIT }
+        Self {
+            shared,
+            partition,
+            requests,
+            unanswered: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            given: VecDeque::new(),
+            late: VecDeque::new(),
+            blame: Blame { suspects: BTreeSet::new(), known: BTreeSet::new(), at_once: usize::MAX },
+            wait: FIRST_WAIT,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -75,14 +142,135 @@ impl Worker {
                         end
                     }
                 },
-                Err(error) => End::Broken(format!("could not be started: {error}")),
+                Err(error) => End::NotRun(format!("could not be started: {error}")),
             };
-            let End::Broken(why) = end else { return };
-            self.report(&format!("{why}; starting it again in {:?}", self.wait));
+            match end {
+                End::Broken(why) => self.has_died(&why),
+                End::NotRun(why) | End::Late(why) => self.tell_failed(&why),
+                End::Close(..) | End::Dropped => return,
+            }
+            self.take_back();
             if self.pause().await {
                 return;
             }
         }
+    }
+
+    /// A worker that died, or answered what is none, has failed with the record that it was at, if that can be told.
+    fn has_died(&mut self, why: &str) {
+        let had = self.unanswered.iter().filter(|(_, pending)| pending.given.is_some());
+        let had: Vec<i64> = had.map(|(offset, _)| *offset).collect();
+        let of = self.blame.died(&had);
+        let pending =
+            of.filter(|offset| !self.is_late(*offset)).and_then(|offset| self.unanswered.remove(&offset));
+        match pending {
+            Some(pending) if !pending.answer.is_closed() => {
+                let error = format!("the worker {why}, and is started again in {:?}", self.wait);
+                pending.answer.send(Outcome::Retry { error, after: None }).ok();
+            }
+            _ => self.tell_failed(why),
+        }
+    }
+
+    fn tell_failed(&self, why: &str) {
+        self.report(&format!("{why}; starting it again in {:?}", self.wait));
+    }
+
+    /// No worker has any of the records now: what was to be tried again is, and all others are given to the next one.
+    fn take_back(&mut self) {
+        let late: Vec<i64> = self
+            .unanswered
+            .iter()
+            .filter(|(_, pending)| pending.is_late)
+            .map(|(offset, _)| *offset)
+            .collect();
+        for offset in late {
+            self.blame.answered(offset);
+            if let Some(pending) = self.unanswered.remove(&offset) {
+                self.let_go_of_late(pending);
+            }
+        }
+        self.unanswered.retain(|_, pending| !pending.answer.is_closed());
+        for pending in self.unanswered.values_mut() {
+            pending.given = None;
+        }
+        self.waiting = self.unanswered.keys().copied().collect();
+        self.given.clear();
+        self.late.clear();
+    }
+
+    fn is_late(&self, offset: i64) -> bool {
+        self.unanswered.get(&offset).is_some_and(|pending| pending.is_late)
+    }
+
+    fn let_go_of_late(&self, pending: Pending) {
+        let timeout = self.shared.timeout.unwrap_or_default();
+        let error = format!("the worker did not answer within {timeout:?}");
+        pending.answer.send(Outcome::Retry { error, after: None }).ok();
+    }
+
+    fn add(&mut self, offset: i64, line: Vec<u8>, answer: oneshot::Sender<Outcome>) {
+        self.unanswered.insert(offset, Pending { line: line.into(), answer, given: None, is_late: false });
+        self.waiting.insert(offset);
+    }
+
+    /// Gives the worker the records that wait, in their order, as many as it may have.
+    fn give(&mut self, to_write: &mut VecDeque<Arc<[u8]>>) {
+        while self.unanswered.len() - self.waiting.len() < self.blame.at_once {
+            let Some(offset) = self.waiting.pop_first() else { return };
+            let Some(pending) = self.unanswered.get_mut(&offset) else { continue };
+            let now = Instant::now();
+            pending.given = Some(now);
+            to_write.push_back(pending.line.clone());
+            if self.shared.timeout.is_some() {
+                self.given.push_back((now, offset));
+            }
+            if self.given.len() > 2 * self.unanswered.len() + SPARE {
+                let Self { unanswered, given, .. } = self;
+                given.retain(|(at, offset)| {
+                    unanswered.get(offset).is_some_and(|pending| pending.given == Some(*at))
+                });
+            }
+        }
+    }
+
+    /// When the next record has been with the worker for too long.
+    fn next_due(&mut self) -> Option<Instant> {
+        let timeout = self.shared.timeout?;
+        let Self { unanswered, given, late, .. } = self;
+        let first = |given: &mut VecDeque<(Instant, i64)>, is_late: bool| {
+            // Given before to this worker, and perhaps again since.
+            while let Some((at, offset)) = given.front().copied() {
+                let pending = unanswered.get(&offset);
+                if pending.is_some_and(|pending| pending.given == Some(at) && pending.is_late == is_late) {
+                    return Some(at);
+                }
+                given.pop_front();
+            }
+            None
+        };
+        let fails = first(given, false).and_then(|at| at.checked_add(timeout));
+        let ends = first(late, true).and_then(|at| at.checked_add(patience(timeout)));
+        [fails, ends].into_iter().flatten().min()
+    }
+
+    /// Sees which tries have failed. Answers why the worker is to be started again, if it is.
+    fn look_at_clock(&mut self) -> Option<String> {
+        let (timeout, now) = (self.shared.timeout?, Instant::now());
+        while let Some((at, offset)) = pop_older(&mut self.given, now, timeout) {
+            let pending = self.unanswered.get_mut(&offset).filter(|pending| pending.given == Some(at));
+            let Some(pending) = pending else { continue };
+            pending.is_late = true;
+            self.late.push_back((at, offset));
+            (self.shared.on_error)(format!(
+                "{}: the worker did not answer offset {offset} within {timeout:?}; it is tried again once that answer \
+                 came, or the worker was started again",
+                self.partition
+            ));
+        }
+        // What was answered meanwhile is no longer in there: see `next_due`.
+        pop_older(&mut self.late, now, patience(timeout))?;
+        Some(format!("has not answered for {:?}", patience(timeout)))
     }
 
     /// Waits before the next start. True if the lane ended meanwhile.
@@ -98,7 +286,7 @@ impl Worker {
                     return true;
                 }
                 Ok(Some(Request::Record { offset, line, answer })) => {
-                    self.unanswered.insert(offset, Pending { line: line.into(), answer });
+                    self.add(offset, line, answer);
                 }
             }
         }
@@ -107,22 +295,22 @@ impl Worker {
     /// Gives the worker its records, those that were not answered before first, and takes its answers. A
     /// record is written while answers are read, whatever their sizes.
     async fn serve(&mut self, process: &mut Process) -> End {
-        self.unanswered.retain(|_, pending| !pending.answer.is_closed());
-        let mut to_write: VecDeque<Arc<[u8]>> =
-            self.unanswered.values().map(|pending| pending.line.clone()).collect();
+        let mut to_write: VecDeque<Arc<[u8]>> = VecDeque::new();
         let mut written = 0;
         let mut answers = Vec::new();
         let mut chunk = vec![0u8; CHUNK];
         let Process { child, stdin, stdout, .. } = process;
         let Some(stdin) = stdin.as_mut() else { return End::Dropped };
         loop {
+            self.give(&mut to_write);
+            let due = self.next_due();
             let next: &[u8] = to_write.front().map_or(&[], |line| &line[written..]);
             tokio::select! {
                 biased;
                 read = stdout.read(&mut chunk) => match read {
                     Ok(0) | Err(_) => {
                         let how = timeout(EXIT_PATIENCE, child.wait()).await;
-                        return End::Broken(self.last_words(answers, how.ok().and_then(Result::ok)));
+                        return self.ended(stdout, answers, how.ok().and_then(Result::ok)).await;
                     }
                     Ok(count) => {
                         if let Err(why) = self.take(&chunk[..count], &mut answers) {
@@ -140,40 +328,46 @@ impl Worker {
                     }
                     Err(_) => {
                         let how = timeout(EXIT_PATIENCE, child.wait()).await;
-                        return End::Broken(self.take_rest(stdout, answers, how.ok().and_then(Result::ok)).await);
+                        return self.ended(stdout, answers, how.ok().and_then(Result::ok)).await;
                     }
                 },
                 request = self.requests.recv() => match request {
                     None => return End::Dropped,
                     Some(Request::Close { closing, done }) => return End::Close(closing, done),
-                    Some(Request::Record { offset, line, answer }) => {
-                        let line: Arc<[u8]> = line.into();
-                        to_write.push_back(line.clone());
-                        self.unanswered.insert(offset, Pending { line, answer });
-                    }
+                    Some(Request::Record { offset, line, answer }) => self.add(offset, line, answer),
                 },
                 status = child.wait() => {
                     // What it started may hold its output open: what it said itself is there by now.
-                    return End::Broken(self.take_rest(stdout, answers, status.ok()).await);
+                    return self.ended(stdout, answers, status.ok()).await;
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if let Some(why) = self.look_at_clock() {
+                        return End::Late(why);
+                    }
                 }
             }
         }
     }
 
-    /// Takes what a worker that has ended had still said. Answers how it ended.
-    async fn take_rest(
+    /// Takes what a worker that has ended had still said, and says how it ended.
+    async fn ended(
         &mut self,
         stdout: &mut ChildStdout,
         mut answers: Vec<u8>,
         status: Option<ExitStatus>,
-    ) -> String {
+    ) -> End {
         let mut chunk = vec![0u8; CHUNK];
         while let Ok(Ok(count @ 1..)) = timeout(REST_PATIENCE, stdout.read(&mut chunk)).await {
             if let Err(why) = self.take(&chunk[..count], &mut answers) {
-                return why;
+                return End::Broken(why);
             }
         }
-        self.last_words(answers, status)
+        let why = self.last_words(answers, status);
+        // The shell's word for a command that it did not find, or may not run: that is no record's fault.
+        match status.and_then(|status| status.code()) {
+            Some(126 | 127) => End::NotRun(why),
+            _ => End::Broken(why),
+        }
     }
 
     /// A last line may lack its end.
@@ -204,13 +398,23 @@ impl Worker {
 
     fn answer(&mut self, line: &[u8]) -> Result<(), String> {
         let answer = protocol::parse(line)?;
-        let Some(pending) = self.unanswered.remove(&answer.offset) else {
+        let was_given = self.unanswered.get(&answer.offset).is_some_and(|pending| pending.given.is_some());
+        let pending = if was_given { self.unanswered.remove(&answer.offset) } else { None };
+        let Some(pending) = pending else {
             let (offset, line) = (answer.offset, protocol::shown(line));
             return Err(format!(
                 "answered for offset {offset}, which it was not given or has answered: {line}"
             ));
         };
         self.wait = FIRST_WAIT;
+        self.blame.answered(answer.offset);
+        if pending.is_late {
+            self.let_go_of_late(pending);
+            return Ok(());
+        }
+        if !matches!(answer.outcome, Outcome::Retry { .. }) {
+            self.blame.known.remove(&answer.offset);
+        }
         // A lane that no longer waits has let the record go.
         pending.answer.send(answer.outcome).ok();
         Ok(())
@@ -312,6 +516,16 @@ impl Drop for Process {
     }
 }
 
+fn pop_older(given: &mut VecDeque<(Instant, i64)>, now: Instant, age: Duration) -> Option<(Instant, i64)> {
+    let (at, _) = given.front()?;
+    if now.duration_since(*at) >= age { given.pop_front() } else { None }
+}
+
+/// How long a worker may be at one record.
+fn patience(timeout: Duration) -> Duration {
+    timeout.saturating_add(timeout.max(LATE_PATIENCE))
+}
+
 fn died(status: Option<ExitStatus>) -> String {
     match status {
         Some(status) => format!("died ({status})"),
@@ -322,6 +536,11 @@ fn died(status: Option<ExitStatus>) -> String {
 /// How long after its failure a worker is started again, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// After a try took too long, its answer is waited for as long again, but for this at least; then the worker is started
+/// again.
+const LATE_PATIENCE: Duration = Duration::from_secs(5);
+/// Records that have been answered and are still remembered as given.
+const SPARE: usize = 1_024;
 /// From SIGTERM to SIGKILL.
 const TERM_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a worker whose pipes broke may take to be seen as ended.

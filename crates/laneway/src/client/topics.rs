@@ -88,7 +88,11 @@ impl Patterns {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    fn look(&self, client: &Client) -> TopicsSeen {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.expressions.is_empty()
+    }
+
+    pub(crate) fn look(&self, client: &Client) -> TopicsSeen {
         let mut seen = TopicsSeen::default();
         for name in &self.names {
             match client.metadata_of(name, TIMEOUT) {

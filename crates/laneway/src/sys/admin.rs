@@ -66,22 +66,46 @@ impl Client {
         queue: &Queue,
         token: u64,
     ) -> Result<(), KafkaError> {
+        self.ask_committed(group, Some(partitions), true, queue, token)
+    }
+
+    /// Asks for what a group has committed, with the metadata: for these partitions, or for all that there are.
+    /// Answered on `queue`, which is for this alone, and perhaps late: see [`Client::list_committed`]. What a
+    /// transaction is about to change is answered as it is.
+    pub(crate) fn list_group_offsets(
+        &self,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+        queue: &Queue,
+    ) -> Result<(), KafkaError> {
+        self.ask_committed(group, partitions, false, queue, 0)
+    }
+
+    fn ask_committed(
+        &self,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+        stable: bool,
+        queue: &Queue,
+        token: u64,
+    ) -> Result<(), KafkaError> {
         let group = CString::new(group).map_err(|_| KafkaError::inner_nul(group))?;
-        let list = List::of_partitions(partitions)?;
+        let list = partitions.map(List::of_partitions).transpose()?;
+        let list = list.as_ref().map_or(ptr::null(), |list| list.as_ptr().cast_const());
         let options = Options::new(
             self,
             rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
             token,
             LONGEST_TIMEOUT,
         )?;
-        // SAFETY: client, list, options and queue are live; the name is terminated. The call copies what it
-        // needs of the request, which is ours and destroyed after it.
+        // SAFETY: client, options and queue are live, and so is the list, unless it is null, which asks for all; the
+        // name is terminated. The call copies what it needs of the request, which is ours and destroyed after it.
         unsafe {
             KafkaError::take(native::rd_kafka_AdminOptions_set_require_stable_offsets(
                 options.0.as_ptr(),
-                1,
+                stable.into(),
             ))?;
-            let mut request = native::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list.as_ptr());
+            let mut request = native::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
             native::rd_kafka_ListConsumerGroupOffsets(
                 self.as_ptr(),
                 &mut request,
@@ -138,6 +162,11 @@ impl Client {
             error: Some(KafkaError::of(super::codes::UNKNOWN_TOPIC_OR_PART)),
         };
         Ok(found.into_iter().find(|info| info.name == topic).unwrap_or_else(not_there))
+    }
+
+    /// Asks a broker for nothing but an answer, and waits for it.
+    pub(crate) fn reach(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.metadata(false, ptr::null_mut(), timeout).map(drop)
     }
 
     /// Asks for all topics, and waits for the answer. A client in a group looks at its subscription again.

@@ -40,6 +40,16 @@ pub(crate) enum NativeEvent {
 /// What is said of each partition, or why it can't be.
 pub(crate) type PerPartition<T> = Vec<(TopicPartition, T, Option<KafkaError>)>;
 
+/// What a group has committed for a partition.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupOffset {
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: Option<i64>,
+    /// As it is stored.
+    pub(crate) metadata: Vec<u8>,
+    pub(crate) error: Option<KafkaError>,
+}
+
 /// A native event, owned.
 pub(super) struct Event(NonNull<rd_kafka_event_t>);
 
@@ -104,10 +114,36 @@ impl Event {
     }
 
     fn committed(&self) -> Result<PerPartition<Option<(Position, String)>>, KafkaError> {
+        let found = |e: Element| {
+            // What is not UTF-8 is read as far as it can be: it is no map in any case.
+            let metadata = || String::from_utf8_lossy(&e.metadata).into_owned();
+            let committed = (e.offset != NO_OFFSET).then(|| (e.position(), metadata()));
+            (e.partition, committed, e.error)
+        };
+        Ok(self.committed_elements()?.into_iter().map(found).collect())
+    }
+
+    /// The answer to a question for committed offsets, with their metadata; `None` if this is another event.
+    pub(super) fn group_offsets(&self) -> Option<Result<Vec<GroupOffset>, KafkaError>> {
+        // SAFETY: the event is live and ours.
+        let kind = unsafe { native::rd_kafka_event_type(self.0.as_ptr()) };
+        if kind != native::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT {
+            return None;
+        }
+        let found = |e: Element| GroupOffset {
+            offset: (e.offset != NO_OFFSET).then_some(e.offset),
+            partition: e.partition,
+            metadata: e.metadata,
+            error: e.error,
+        };
+        Some(self.committed_elements().map(|elements| elements.into_iter().map(found).collect()))
+    }
+
+    fn committed_elements(&self) -> Result<Vec<Element>, KafkaError> {
         self.check()?;
         // SAFETY: the event is live and of this kind; the groups, and what they point to, live as long as it
         // does, and all of it is copied.
-        let elements = unsafe {
+        unsafe {
             let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(self.0.as_ptr());
             let mut count = 0;
             let groups = native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
@@ -120,13 +156,8 @@ impl Event {
                 let message = text(native::rd_kafka_error_string(error));
                 return Err(KafkaError::new(raw::rd_kafka_error_code(error), message));
             }
-            read(native::rd_kafka_group_result_partitions(group))
-        };
-        let found = |e: Element| {
-            let position = e.position();
-            (e.partition, (e.offset != NO_OFFSET).then_some((position, e.metadata)), e.error)
-        };
-        Ok(elements.into_iter().map(found).collect())
+            Ok(read(native::rd_kafka_group_result_partitions(group)))
+        }
     }
 
     fn offsets(&self) -> Result<PerPartition<Position>, KafkaError> {

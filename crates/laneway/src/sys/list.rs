@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::ptr::{self, NonNull, addr_of};
-use std::slice;
 use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
@@ -29,8 +28,8 @@ pub(super) struct Element {
     /// Negative where there is none.
     pub(super) offset: i64,
     pub(super) leader_epoch: Option<i32>,
-    /// What was committed with the offset. Not UTF-8: it is read as far as it can be.
-    pub(super) metadata: String,
+    /// What was committed with the offset, as it is stored.
+    pub(super) metadata: Vec<u8>,
     pub(super) error: Option<KafkaError>,
 }
 
@@ -160,17 +159,15 @@ pub(super) unsafe fn read(list: *const rd_kafka_topic_partition_list_t) -> Vec<E
 /// # Safety
 /// `element` points to an element that nobody changes during the call.
 pub(super) unsafe fn read_element(element: *const rd_kafka_topic_partition_t, names: &mut Names) -> Element {
-    // SAFETY: by this function's contract; the name of an element is a terminated text, and its metadata, where it has
-    // some, as long as it says. The code is read as a number, as it may be one that the bindings do not know.
+    // SAFETY: by this function's contract; the name of an element is a terminated text, and its metadata, if it has
+    // any, is as long as it says. The code is read as a number, as it may be one that the bindings do not know.
     unsafe {
         let topic = CStr::from_ptr((*element).topic).to_string_lossy();
         let epoch = rd_kafka_topic_partition_get_leader_epoch(element);
         let code = addr_of!((*element).err).cast::<i32>().read();
-        let metadata = (*element).metadata.cast::<u8>();
-        let metadata = if metadata.is_null() {
-            String::new()
-        } else {
-            String::from_utf8_lossy(slice::from_raw_parts(metadata, (*element).metadata_size)).into_owned()
+        let metadata = match (*element).metadata {
+            null if null.is_null() => Vec::new(),
+            start => std::slice::from_raw_parts(start.cast::<u8>(), (*element).metadata_size).to_vec(),
         };
         Element {
             partition: TopicPartition { topic: names.shared(&topic), partition: (*element).partition },

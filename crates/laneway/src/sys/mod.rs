@@ -30,7 +30,7 @@ pub(crate) use batch::NativeBatch;
 pub(crate) use client::Client;
 pub(crate) use config::Config;
 pub(crate) use error::{KafkaError, codes};
-pub(crate) use event::NativeEvent;
+pub(crate) use event::{GroupOffset, NativeEvent};
 pub(crate) use headers::NativeHeaders;
 #[cfg(test)]
 pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};

@@ -11,7 +11,8 @@ use rdkafka_sys::{
 };
 
 use super::client::Client;
-use super::event::{Event, NativeEvent};
+use super::error::KafkaError;
+use super::event::{Event, GroupOffset, NativeEvent};
 use crate::fetcher::Wake;
 
 /// A queue of events.
@@ -45,6 +46,14 @@ impl Queue {
         // SAFETY: the queue is live, and the event that a poll answers with is ours.
         let event = unsafe { Event::from_raw(rd_kafka_queue_poll(self.0.as_ptr(), 0)) };
         event.map(|event| event.read())
+    }
+
+    /// Takes the next event of a queue that is for committed offsets with their metadata: see
+    /// [`Client::list_group_offsets`].
+    pub(crate) fn poll_group_offsets(&self) -> Option<Result<Vec<GroupOffset>, KafkaError>> {
+        // SAFETY: as in `poll`.
+        let event = unsafe { Event::from_raw(rd_kafka_queue_poll(self.0.as_ptr(), 0)) };
+        event.and_then(|event| event.group_offsets())
     }
 
     /// Has `wake` called whenever the queue was empty and no longer is: from now on, so poll once after.

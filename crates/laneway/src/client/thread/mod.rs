@@ -259,6 +259,9 @@ impl ClientThread {
                 self.input(Input::LaneFailed { lane, out_of_range: false });
             }
             Message::Lane(LaneMessage::GaveUp(message)) => {
+                self.event(Event::Error {
+                    message: format!("{message}; it is given up, and the consumer stops"),
+                });
                 let message = format!("a record was given up, and comes again: {message}");
                 self.world.trouble.get_or_insert((ErrorKind::GaveUp, message));
             }

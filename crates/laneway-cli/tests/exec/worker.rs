@@ -1,110 +1,12 @@
-//! The contract of `--exec`: the real command, real shells as workers, and the embedded Kafka.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! One record at a time: answers, deaths, and how a worker ends.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use laneway_testing::{Admin, EmbeddedKafka, Process, Producer, unique, wait_until};
+use laneway_testing::wait_until;
 
-/// A topic of one partition, and a directory that workers write to.
-struct Bench {
-    kafka: EmbeddedKafka,
-    topic: String,
-    group: String,
-    directory: PathBuf,
-}
-
-impl Bench {
-    fn new(payloads: &[&[u8]]) -> Self {
-        let kafka = EmbeddedKafka::start().unwrap();
-        let topic = unique("topic");
-        kafka.create_topic(&topic, 1).unwrap();
-        let producer = Producer::new(kafka.brokers(), &[("message.max.bytes", "6000000")]).unwrap();
-        for payload in payloads {
-            producer.send(&topic, 0, None, Some(payload), &[], None).unwrap();
-        }
-        producer.flush().unwrap();
-        let directory = std::env::temp_dir().join(unique("exec"));
-        fs::create_dir_all(&directory).unwrap();
-        Self { kafka, topic, group: unique("group"), directory }
-    }
-
-    /// Starts the command with a worker that finds the shell functions below, and `$DIR`.
-    fn run(&self, flags: &[&str], worker: &str) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_laneway"));
-        command.args(["run", "-b", self.kafka.brokers(), "-g", &self.group, "-t", &self.topic]);
-        command
-            .args(["-o", "earliest", "--commit-interval", "100ms", "--events"])
-            .arg(self.directory.join("events"));
-        command.args(flags).arg("--exec").arg(format!("{FUNCTIONS}\n{worker}"));
-        command.env("DIR", &self.directory);
-        Process::spawn(command).unwrap()
-    }
-
-    /// Runs until all records are finished, and checks that it ended well.
-    fn run_to_end(&self, worker: &str) {
-        let laneway = self.run(&["-e"], worker);
-        let status = laneway.wait(PATIENCE).unwrap();
-        assert_eq!(status.code(), Some(0), "{:?}", laneway.stderr());
-        assert_eq!(laneway.stdout(), Vec::<String>::new(), "answers are no product of the command");
-    }
-
-    fn committed(&self) -> i64 {
-        let partition = laneway::TopicPartition::new(self.topic.as_str(), 0);
-        let committed = Admin::new(self.kafka.brokers())
-            .unwrap()
-            .committed(&self.group, std::slice::from_ref(&partition))
-            .unwrap();
-        committed.get(&partition).map_or(-1, |committed| committed.offset)
-    }
-
-    /// What workers have written to the file `name`, by lines.
-    fn lines(&self, name: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.directory.join(name)).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn wait_for_lines(&self, name: &str, count: usize) -> Vec<String> {
-        wait_until(PATIENCE, &format!("{count} lines in {name}"), || self.lines(name).len() >= count);
-        self.lines(name)
-    }
-
-    /// The messages of the `error` events.
-    fn errors(&self) -> Vec<String> {
-        let events = self.lines("events").into_iter().map(|line| serde_json::from_str(&line).unwrap());
-        let errors = events.filter(|event: &serde_json::Value| event["event"] == "error");
-        errors.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// One error names the lane and all of `parts`.
-    fn assert_error(&self, parts: &[&str]) {
-        let lane = format!("{}-0", self.topic);
-        let named = |error: &String| error.contains(&lane) && parts.iter().all(|part| error.contains(part));
-        assert!(self.errors().iter().any(named), "no error names {lane} and {parts:?}: {:?}", self.errors());
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.directory).ok();
-    }
-}
-
-/// A process that has ended, or waits only to be reaped.
-fn is_gone(pid: &str) -> bool {
-    match fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
-        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
-        Err(_) => true,
-    }
-}
-
-fn wait_until_gone(pids: &[String]) {
-    for pid in pids {
-        wait_until(PATIENCE, &format!("end of process {pid}"), || is_gone(pid));
-    }
-}
+use crate::bench::{Bench, PATIENCE, is_gone, wait_until_gone};
 
 #[test]
 fn records_that_were_answered_ok_are_finished_and_committed() {
@@ -385,20 +287,11 @@ fn a_command_that_cannot_run_is_tried_again_with_a_growing_wait() {
     laneway.wait(PATIENCE).unwrap();
 }
 
-/// Reads a record and its offset, and answers it.
-const FUNCTIONS: &str = r#"
-next() { IFS= read -r line || return 1; o=${line#*\"offset\":}; o=${o%%,*}; }
-ok() { echo "{\"offset\":$o,\"ok\":true}"; }
-"#;
-
 /// A worker that heeds neither the end of its input nor SIGTERM, with a child of its own.
 const LIVES_ON: &str = "trap '' TERM
     sleep 1000 & echo $$ >> $DIR/pids; echo $! >> $DIR/pids
     while next; do :; done
     while :; do sleep 0.1; done";
-
-/// How long is waited for what should come soon.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn what_watches_the_workers_is_started_again_when_somebody_ends_it() {
