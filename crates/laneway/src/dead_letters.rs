@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::fetcher::Wake;
 use crate::lane::{Failure, LaneMessage, Tell};
+use crate::oauth::Tokens;
 use crate::record::{Record, Timestamp};
 use crate::sys::{Config, KafkaError, Produced, Producer, topic_name};
 
@@ -19,6 +20,7 @@ pub(crate) struct Letters {
     native_topic: CString,
     group: String,
     make: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
+    tokens: Option<Tokens>,
     wake: Wake,
     tell: Tell,
     open: Mutex<Open>,
@@ -37,16 +39,18 @@ impl Letters {
         topic: &str,
         group: &str,
         make: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+        tokens: Option<Tokens>,
         wake: Wake,
         tell: Tell,
     ) -> Result<Self, String> {
-        let producer = producer(&make, &wake)?;
+        let producer = producer(&make, tokens.as_ref(), &wake)?;
         let open = Mutex::new(Open { producer, last_token: 0, waiting: HashMap::new() });
         Ok(Self {
             topic: topic.to_owned(),
             native_topic: topic_name(topic).map_err(|error| error.to_string())?,
             group: group.to_owned(),
             make: Box::new(make),
+            tokens,
             wake,
             tell,
             open,
@@ -67,7 +71,7 @@ impl Letters {
             }
         }
         if open.producer.fatal_error().is_some()
-            && let Ok(producer) = producer(&self.make, &self.wake)
+            && let Ok(producer) = producer(&self.make, self.tokens.as_ref(), &self.wake)
         {
             // The others are told that they were not delivered, when the old one is dropped, or not at all: they
             // are sent again.
@@ -173,11 +177,15 @@ impl fmt::Debug for Letters {
 
 fn producer(
     make: &(impl Fn() -> Result<Config, String> + ?Sized),
+    tokens: Option<&Tokens>,
     wake: &Wake,
 ) -> Result<Arc<Producer>, String> {
-    let producer = Producer::new(make()?)?;
+    let producer = Arc::new(Producer::new(make()?)?);
     producer.on_ready(wake.clone());
-    Ok(Arc::new(producer))
+    if let Some(tokens) = tokens {
+        tokens.serve(&producer);
+    }
+    Ok(producer)
 }
 
 /// Milliseconds since 1970 (UTC).

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::sys::Client;
+use crate::sys::TakesToken;
 
 /// Where tokens come from: see [`Builder::token_provider`](crate::Builder::token_provider).
 ///
@@ -139,7 +139,7 @@ pub(crate) struct Tokens {
 #[derive(Default)]
 struct Shared {
     token: Option<Token>,
-    clients: Vec<Weak<Client>>,
+    clients: Vec<Weak<dyn TakesToken>>,
 }
 
 impl Tokens {
@@ -149,13 +149,14 @@ impl Tokens {
 
     /// Gives `client` the token that there is, and each one that there will be. Until it has one it connects to
     /// nothing, and waits.
-    pub(crate) fn serve(&self, client: &Arc<Client>) {
+    pub(crate) fn serve<T: TakesToken + 'static>(&self, client: &Arc<T>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = shared.token.as_ref().filter(|token| token.check().is_ok()) {
-            give(token, client).ok();
+            give(token, &**client).ok();
         }
         shared.clients.retain(|client| client.strong_count() > 0);
-        shared.clients.push(Arc::downgrade(client));
+        let weak: Weak<T> = Arc::downgrade(client);
+        shared.clients.push(weak);
     }
 
     /// Keeps all clients in tokens, until it is dropped. Tells `failed` why there is none.
@@ -186,7 +187,7 @@ impl Tokens {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.clients.retain(|client| client.strong_count() > 0);
         for client in shared.clients.iter().filter_map(Weak::upgrade) {
-            give(&token, &client)?;
+            give(&token, &*client)?;
         }
         shared.token = Some(token);
         Ok(renew)
@@ -221,7 +222,7 @@ fn answer(ended: Option<Result<Answer, JoinError>>) -> Answer {
     }
 }
 
-fn give(token: &Token, client: &Client) -> Result<(), String> {
+fn give(token: &Token, client: &dyn TakesToken) -> Result<(), String> {
     client
         .set_token(&token.value, token.expires_in_ms(), &token.principal, &token.extensions)
         .map_err(|error| format!("Kafka's client (librdkafka) does not take it ({})", error.name()))

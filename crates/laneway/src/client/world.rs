@@ -258,7 +258,11 @@ impl Port for World {
 
     fn begin_close(&mut self) {
         let Some(membership) = &mut self.membership else { return };
-        if let Err(error) = membership.begin_close(&self.fixed.wake) {
+        let is_dead = membership.client().fatal_error().is_some();
+        // A client that a fatal error has ended can't be closed, and need not be.
+        if let Err(error) = membership.begin_close(&self.fixed.wake)
+            && !is_dead
+        {
             self.error(format!("could not close the membership client: {error}"));
         }
     }

@@ -16,6 +16,7 @@ use super::error::{KafkaError, codes, text};
 use super::list::List;
 use super::partition::PartitionHandle;
 use super::queue::{Queue, RawQueue};
+use super::token::{TakesToken, set_token};
 use super::{log, raw};
 
 /// A native consumer, with rebalances, errors and commits as events.
@@ -217,38 +218,6 @@ impl Client {
         unsafe { native::rd_kafka_assignment_lost(self.as_ptr()) != 0 }
     }
 
-    /// Gives the client its token for SASL OAUTHBEARER, in the place of the one it has. An error says nothing of
-    /// the token.
-    pub(crate) fn set_token(
-        &self,
-        value: &str,
-        expires_ms: i64,
-        principal: &str,
-        extensions: &[(String, String)],
-    ) -> Result<(), KafkaError> {
-        let terminated = |text: &str| CString::new(text).map_err(|_| KafkaError::of(codes::_INVALID_ARG));
-        let (value, principal) = (terminated(value)?, terminated(principal)?);
-        let extensions = extensions.iter().flat_map(|(key, value)| [terminated(key), terminated(value)]);
-        let extensions: Vec<CString> = extensions.collect::<Result<_, _>>()?;
-        let mut pointers: Vec<*const c_char> = extensions.iter().map(|text| text.as_ptr()).collect();
-        // The reason may hold the token: it has a place to go to, and stays there.
-        let mut reason = [0 as c_char; 512];
-        // SAFETY: the client is live, the texts are terminated and copied, the array has as many pointers as is
-        // said, to keys and values in turn, and the reason is as long as is said.
-        KafkaError::check(unsafe {
-            raw::rd_kafka_oauthbearer_set_token(
-                self.as_ptr(),
-                value.as_ptr(),
-                expires_ms,
-                principal.as_ptr(),
-                pointers.as_mut_ptr(),
-                pointers.len(),
-                reason.as_mut_ptr(),
-                reason.len(),
-            )
-        })
-    }
-
     /// Why a broker's certificate was last refused.
     pub(crate) fn certificate_refused(&self) -> Option<String> {
         self.certificate.get()
@@ -300,6 +269,19 @@ impl Drop for Client {
         unsafe {
             native::rd_kafka_destroy_flags(self.as_ptr(), native::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
         }
+    }
+}
+
+impl TakesToken for Client {
+    fn set_token(
+        &self,
+        value: &str,
+        expires_ms: i64,
+        principal: &str,
+        extensions: &[(String, String)],
+    ) -> Result<(), KafkaError> {
+        // SAFETY: the client is live.
+        unsafe { set_token(self.as_ptr(), value, expires_ms, principal, extensions) }
     }
 }
 

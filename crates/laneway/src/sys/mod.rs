@@ -24,6 +24,7 @@ mod queue;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub(crate) use admin::{OffsetSpec, TopicInfo};
 pub(crate) use batch::NativeBatch;
@@ -37,3 +38,4 @@ pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};
 pub(crate) use partition::PartitionHandle;
 pub(crate) use producer::{Produced, Producer, topic_name};
 pub(crate) use queue::Queue;
+pub(crate) use token::TakesToken;

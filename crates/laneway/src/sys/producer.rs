@@ -11,6 +11,7 @@ use rdkafka_sys::{rd_kafka_queue_t, rd_kafka_t, rd_kafka_vtype_t as kind};
 use super::config::Config;
 use super::error::{KafkaError, text};
 use super::event::opaque;
+use super::token::{TakesToken, set_token};
 use super::{log, raw};
 use crate::fetcher::Wake;
 
@@ -167,6 +168,19 @@ impl Drop for Producer {
             native::rd_kafka_destroy(self.rk.as_ptr());
         }
         super::queue::free(self.wake.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl TakesToken for Producer {
+    fn set_token(
+        &self,
+        value: &str,
+        expires_ms: i64,
+        principal: &str,
+        extensions: &[(String, String)],
+    ) -> Result<(), KafkaError> {
+        // SAFETY: the client is live.
+        unsafe { set_token(self.rk.as_ptr(), value, expires_ms, principal, extensions) }
     }
 }
 

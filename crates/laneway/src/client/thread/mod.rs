@@ -126,8 +126,9 @@ impl ClientThread {
         let mut work = setup.work;
         if let Some(topic) = &setup.dead_letters {
             let clients = setup.clients.clone();
+            let tokens = clients.tokens.clone();
             let make = move || clients.producer_config().map_err(|error| error.to_string());
-            let letters = Letters::new(topic, &setup.group, make, mailbox.waker(), tell.clone());
+            let letters = Letters::new(topic, &setup.group, make, tokens, mailbox.waker(), tell.clone());
             work.letters = Some(Arc::new(letters.map_err(|error| {
                 Error::new(ErrorKind::Config, format!("could not make the producer of dead letters: {error}"))
             })?));
