@@ -1,4 +1,4 @@
-//! Laneway's own commands: `cargo xtask test | check | prove | bench | sim`.
+//! Laneway's own commands: `cargo xtask test | check | prove | bench | soak | sim`.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "prove" => prove(),
         "bench" => bench(),
+        "soak" => soak(&rest),
         "sim" => sim(&rest),
         "" | "help" | "-h" | "--help" => {
             println!("{HELP}");
@@ -51,7 +52,7 @@ fn check() -> Result<(), String> {
 
 /// The long matrix against a real Kafka, and many seeds of the simulation. Writes its report into the docs.
 fn prove() -> Result<(), String> {
-    println!("xtask: the full matrix takes about 10 minutes");
+    println!("xtask: the full matrix takes about 20 minutes");
     let started = Instant::now();
     let report = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROOF.md");
     std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))
@@ -73,6 +74,15 @@ fn prove() -> Result<(), String> {
 /// How long lanes that stay are without progress while another member's lane drains.
 fn bench() -> Result<(), String> {
     real_tests("prove_3", "/dev/null")
+}
+
+/// Group cycles of each protocol, a thousand unless another number is given: what each leaves behind.
+fn soak(rest: &[String]) -> Result<(), String> {
+    let count = rest.first().map_or("1000", String::as_str);
+    count.parse::<u64>().map_err(|_| format!("soak wants a number of cycles, not \"{count}\""))?;
+    let arguments =
+        ["test", "--package", "laneway", "--test", "real", "--", "soak", "--ignored", "--nocapture"];
+    cargo(&arguments, &[("LANEWAY_REQUIRE_REAL_KAFKA", "1"), ("LANEWAY_SOAK", count)])
 }
 
 fn real_tests(filter: &str, report: &str) -> Result<(), String> {
@@ -157,6 +167,7 @@ cargo xtask COMMAND
 
   test [ARGS]    all tests; ARGS go to cargo test. Against a real Kafka where Java and Maven (or KAFKA_HOME) are
   check          formatting, lints, docs, licences
-  prove          the long matrix against a real Kafka, about 10 minutes; writes docs/PROOF.md
+  prove          the long matrix against a real Kafka, about 20 minutes; writes docs/PROOF.md
   bench          how long lanes that stay are silent while another member's lane drains
+  soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
   sim [ARGS]     the simulation of groups: --seeds N --from SEED --protocol eager|cooperative|consumer";

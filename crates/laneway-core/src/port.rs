@@ -58,6 +58,13 @@ pub trait Port {
     /// What an open lane may commit now.
     fn progress(&self, lane: &LaneId) -> Option<Position>;
 
+    /// A number that grows as more of a lane's records are finished above what it may commit; 0: none are. A commit
+    /// remembers those, too. Also of a lane that has ended.
+    fn ahead(&self, lane: &LaneId) -> u64 {
+        let _ = lane;
+        0
+    }
+
     /// Tells whoever wants to know.
     fn report(&mut self, report: Report);
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use crate::map::Ahead;
 use crate::types::Position;
 
 /// Tracks the records of one lane, for one epoch.
@@ -172,41 +173,44 @@ impl Tracker {
         self.next - self.low - self.in_flight
     }
 
-    /// Calls `each` for every stretch of offsets between the watermark and the highest one that is finished, in
-    /// order: first and last offset, both included, and whether its records are finished. Offsets of which there
-    /// was no record belong to no stretch.
-    pub fn stretches(&self, mut each: impl FnMut(i64, i64, bool)) {
+    /// What is finished above `base`, which is not above the watermark; `None` if nothing is. With the highest
+    /// leader epoch of what is in it.
+    pub fn ahead(&self, base: i64) -> Option<(Ahead, Option<i32>)> {
+        let mut ahead = Ahead::new(base);
+        let mut leader_epoch = self.leader_epoch;
+        // What was finished since the watermark was at the base. That one itself a map can't tell.
+        let watermark = self.watermark().offset;
+        for first in (base + 1..watermark).step_by(64) {
+            ahead.push_word(
+                first,
+                usize::try_from(watermark - first).map_or(64, |count| count.min(64)),
+                u64::MAX,
+            );
+        }
         let end = self.highest_finished().map_or(self.low, |ticket| ticket + 1);
         let mut ticket = self.low;
         for (index, run) in self.runs.iter().enumerate() {
             let run_end = self.runs.get(index + 1).map_or(self.next, |next| next.ticket).min(end);
             while ticket < run_end {
-                let finished = self.is_finished(ticket);
-                let mut stop = ticket;
-                while stop < run_end && self.is_finished(stop) == finished {
-                    // To the next change within the word, or to the word's end.
-                    let at = stop - self.base;
-                    let word = self.words.get(self::index(at / BITS)).copied().unwrap_or(0) >> (at % BITS);
-                    let same = if finished { word.trailing_ones() } else { word.trailing_zeros() };
-                    stop += u64::from(same).clamp(1, BITS - at % BITS);
+                let at = ticket - self.base;
+                let count = (BITS - at % BITS).min(run_end - ticket);
+                let word = self.words.get(self::index(at / BITS)).copied().unwrap_or(0) >> (at % BITS);
+                let states = word & (u64::MAX >> (BITS - count));
+                let first = run.offset + (ticket - run.ticket).cast_signed();
+                ahead.push_word(first, self::index(count), states);
+                if states != 0 {
+                    leader_epoch = leader_epoch.max(run.leader_epoch);
                 }
-                let stop = stop.min(run_end);
-                let offset = |ticket: u64| run.offset + (ticket - run.ticket).cast_signed();
-                each(offset(ticket), offset(stop) - 1, finished);
-                ticket = stop;
+                ticket += count;
             }
         }
+        (ahead.finished() > 0).then_some((ahead, leader_epoch))
     }
 
     fn highest_finished(&self) -> Option<u64> {
         let (index, word) = self.words.iter().enumerate().rev().find(|(_, word)| **word != 0)?;
         let ticket = self.base + index as u64 * BITS + u64::from(word.ilog2());
         (ticket >= self.low).then_some(ticket)
-    }
-
-    fn is_finished(&self, ticket: u64) -> bool {
-        let at = ticket - self.base;
-        self.words.get(index(at / BITS)).is_some_and(|word| word & (1 << (at % BITS)) != 0)
     }
 }
 
@@ -226,6 +230,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::map::{DEFAULT_LIMIT, FinishedAhead, Place, Text, decode, encode};
+
+    #[test]
+    fn what_was_finished_since_the_commit_is_ahead_of_it() {
+        let mut tracker = Tracker::new(Position::at(0));
+        let tickets: Vec<_> = (0..300).map(|offset| tracker.deliver(offset, Some(2)).unwrap()).collect();
+        for ticket in tickets.iter().take(200).chain(&tickets[250..260]) {
+            tracker.finish(*ticket);
+        }
+        let (ahead, epoch) = tracker.ahead(100).unwrap();
+        assert_eq!((ahead.base(), ahead.finished(), epoch), (100, 99 + 10, Some(2)));
+        let (ahead, _) = tracker.ahead(200).unwrap();
+        assert_eq!(ahead.finished(), 10);
+        assert!(Tracker::new(Position::at(5)).ahead(5).is_none());
+    }
 
     #[test]
     fn the_watermark_waits_for_the_first_unfinished_record() {
@@ -311,14 +330,16 @@ mod tests {
                 let ahead = model.iter().filter(|(offset, finished)| **finished && **offset > mark);
                 let ahead: Vec<i64> = ahead.map(|(offset, _)| *offset).collect();
                 prop_assert_eq!(tracker.finished_ahead(), ahead.len() as u64);
-                let mut told = BTreeMap::new();
-                tracker.stretches(|first, last, finished| {
-                    told.extend((first..=last).map(|offset| (offset, finished)));
+                let place = Place { group: "g", topic: "t", partition: 0 };
+                let found = tracker.ahead(mark).map(|(ahead, _)| {
+                    let map = encode(&ahead, place, DEFAULT_LIMIT, Text::Dense);
+                    prop_assert_eq!((map.remembered, map.forgotten), (ahead.finished(), 0));
+                    Ok(decode(&map.text, place, mark).unwrap())
                 });
-                let top = ahead.last().copied().unwrap_or(mark - 1);
-                let known: BTreeMap<i64, bool> =
-                    model.range(mark..).filter(|(offset, _)| **offset <= top).map(|(o, f)| (*o, *f)).collect();
-                prop_assert_eq!(told, known);
+                let mut found = found.transpose()?.unwrap_or_else(|| FinishedAhead::nothing(mark));
+                for (offset, finished) in model.range(mark..) {
+                    prop_assert_eq!(found.contains(*offset), *finished, "{}", offset);
+                }
             }
         });
     }

@@ -46,6 +46,7 @@ pub struct Builder {
     pub(crate) give_up: Option<GiveUp>,
     pub(crate) dead_letters: Option<String>,
     pub(crate) stall_after: Duration,
+    pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
 }
 
@@ -95,6 +96,7 @@ impl Default for Builder {
             give_up: None,
             dead_letters: None,
             stall_after: Duration::from_secs(60),
+            offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
         }
     }
@@ -279,6 +281,14 @@ impl Builder {
     /// record waits, and an event says so.
     pub fn dead_letters(mut self, topic: impl Into<String>) -> Self {
         self.dead_letters = Some(topic.into());
+        self
+    }
+
+    /// How much of what is finished ahead of the committed offset may be remembered with it, in UTF-16 units of the
+    /// commit's metadata: the broker's `offset.metadata.max.bytes`. Default: 4,096, as the broker's. 0: nothing is, and
+    /// after a crash or a move all records behind the first unfinished one come again.
+    pub fn offset_map_limit(mut self, units: usize) -> Self {
+        self.offset_map_limit = units;
         self
     }
 

@@ -299,6 +299,7 @@ impl Consumer {
                 stall_after: builder.stall_after,
             },
             dead_letters: builder.dead_letters,
+            offset_map_limit: builder.offset_map_limit,
             exit_at_end: builder.exit_at_end,
             quota: builder.count.map(|count| Arc::new(Quota::new(count))),
             stuck: builder.stuck,

@@ -78,3 +78,8 @@ pub use typed::{Decode, Typed};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So do those of the way from rdkafka.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/MIGRATION.md")]
+struct Migration;

@@ -2,24 +2,83 @@
 //!
 //! # At least once, in order
 //!
-//! A record counts once its handler has returned `Ok`. The offset that is committed for a partition is the one
-//! below which everything that was delivered is finished; it is committed once a second, and always before a
-//! partition is given away or the group is left.
+//! A record counts once its handler has returned `Ok` (or its delivery was acked). The offset that is committed for a
+//! partition is the one below which everything that was delivered is finished; it is committed once a second, and always
+//! before a partition is given away or the group is left. What is finished *above* it (by key, unordered, or acked out of
+//! order) is remembered in the commit's metadata.
 //!
 //! - **Graceful moves** (members that join, leave, are stopped with SIGTERM) repeat nothing and lose nothing, in
 //!   all three rebalance protocols, if handlers end within the drain deadline. A handler that does not is
-//!   cancelled at its next await point; its record comes again.
-//! - **After a crash** what was finished since the last commit comes again, and nothing is lost. That includes
-//!   a start at the log's end: it is committed before the first record is delivered.
-//! - **Order** is that of the partition. A record that fails is tried again, in place, before the next one.
+//!   cancelled at its next await point; its record comes again, and only it.
+//! - **After a crash** exactly what was not known to be finished at the last commit comes again, and nothing is lost. That
+//!   includes a start at the log's end: it is committed before the first record is delivered.
+//! - **Order** is what was asked for: that of the partition, of each key, or none. A record that fails is tried again, in
+//!   its place.
+//!
+//! # Handlers
+//!
+//! [`Consumer::run`](crate::Consumer::run) takes a [`Handler`](crate::Handler): a closure or a trait.
+//! [`run_lanes`](crate::Consumer::run_lanes) makes one for each lane. [`run_batches`](crate::Consumer::run_batches) hands
+//! over batches, by size, bytes and linger; [`run_blocking`](crate::Consumer::run_blocking) is for code that blocks,
+//! [`run_spawned`](crate::Consumer::run_spawned) for code that computes for long. [`Typed`](crate::Typed) decodes first;
+//! a tower `Service` is a handler with the feature `tower`. For loops that pull records themselves there is
+//! [`Consumer::into_lanes`](crate::Consumer::into_lanes): a stream of lanes, each a stream of records with an `ack`.
+//!
+//! # Order and concurrency
+//!
+//! [`Builder::ordering`](crate::Builder::ordering) says which records are handled in their order: those of a partition
+//! (the default: one at a time in each lane), those of one key, or none. Keys are real queues: two busy keys never share
+//! one, and a key that has nothing to do leaves nothing behind. [`Builder::concurrency`](crate::Builder::concurrency) is how
+//! many records are in flight at once in all lanes, 256 unless it is set, and can be changed while they run. All of one
+//! lane's handlers run in the lane's task, so a handler that computes without awaiting holds up its lane's others: see
+//! `run_spawned`.
+//!
+//! What waits for a record ahead of it, or for its next try, is copied out of what it was fetched with. A lane stops
+//! reading when 32 MiB of such records wait in it, and goes on when there are less: a key that fails for very long holds up
+//! its partition then.
+//!
+//! # The offset map
+//!
+//! What is finished above the committed offset goes into the metadata of the commit, in the smallest of several encodings
+//! (`laneway_core::map` has the format), with a checksum that is bound to group, topic, partition and offset. A commit that
+//! was moved by hand, metadata of somebody else's, or a map that is damaged is void: everything behind the offset comes
+//! again, and an [`Event::Error`](crate::Event::Error) says so. Where the broker's limit (4,096 characters) has no room for
+//! all of it, it is cut from the top: what is forgotten is counted
+//! ([`LaneStatus::forgotten`](crate::LaneStatus::forgotten)), and nothing stops for it.
+//!
+//! # Failures
+//!
+//! A handler ends in an [`Outcome`](crate::Outcome): done; try again; give up (a dead letter); skip; stop. An error or a
+//! panic is a try that failed, and is tried again with a wait that doubles, with full jitter
+//! ([`Builder::backoff`](crate::Builder::backoff)), until [`Builder::attempts`](crate::Builder::attempts) or
+//! [`Builder::retry_for`](crate::Builder::retry_for) say that it is enough: by default never. What becomes of it then is
+//! [`Builder::on_give_up`](crate::Builder::on_give_up). A [dead letter](crate::Builder::dead_letters) is acknowledged by the
+//! brokers before its record counts as finished; while it can't be written, its record (and its key) wait, and events say
+//! so. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
+//! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of.
+//!
+//! # Consumers and runtimes
+//!
+//! Any number of consumers may run in one process; each has its own threads and clients, also in one group. A
+//! current-thread runtime is enough. Dropping the future of [`run`](crate::Consumer::run), or the
+//! [`Lanes`](crate::Lanes), or shutting down the runtime, stops the consumer: what was finished is committed and the group
+//! is left; records in a handler come again. If only the runtime of the lanes is shut down while `run` lives on another,
+//! `run` ends with [`ErrorKind::Fatal`](crate::ErrorKind::Fatal) after the same commit and leave. A consumer that never ran
+//! connects to nothing: dropping it does nothing, and [`Handle::drain`](crate::Handle::drain) returns at once. One that is
+//! stopped before it runs ends as soon as it runs.
+//!
+//! A static member ([`Builder::instance_id`](crate::Builder::instance_id)) stays in the group when it stops. Started again
+//! within the session it has its partitions back without a rebalance, in all three protocols. A second one of the same
+//! name takes the first one's place in the classic protocols, which ends with
+//! [`ErrorKind::Fenced`](crate::ErrorKind::Fenced); with KIP-848 it is the second one that does.
 //!
 //! # Two clients
 //!
 //! A member is two native clients. *Membership* is in the group and never fetches; the *fetcher* fetches what
 //! membership was assigned, and is in no group. So lanes that stay do not notice a rebalance (in eager, Kafka
 //! itself takes every partition away at every rebalance). It costs twice the connections per member, and it
-//! means that `max.poll.interval.ms` does not see a handler that is stuck: membership is always polled. Look at
-//! [`Status`](crate::Status) for lanes with records in flight that do not move.
+//! means that `max.poll.interval.ms` does not see a handler that is stuck: membership is always polled. An event names
+//! handlers that take long ([`Builder::stall_after`](crate::Builder::stall_after)).
 //!
 //! # Deadlines
 //!
@@ -35,12 +94,16 @@
 //! cancels every lane at once; a record that was in a handler at that moment may be finished by two members.
 //! With KIP-848 the session is the broker's, so it is noticed with the next heartbeat.
 //!
+//! In the classic protocols a change of topics that the group sees in the middle of a drain gives the draining partition
+//! away at once. Laneway shows changes of topics to the group only between rebalances; where one is seen all the same, what
+//! drains is lost within 100 ms: its records come again.
+//!
 //! # Properties
 //!
 //! Properties of librdkafka are accepted as they are, and go to the client that they concern. Those that
 //! contradict what Laneway does are refused by [`Builder::build`](crate::Builder::build), with the reason. What
 //! Laneway sets unless you do: `heartbeat.interval.ms` 500 and `session.timeout.ms` 45000 (classic protocols),
-//! `queued.max.messages.kbytes` 4096 and `fetch.queue.backoff.ms` 10. `topic.metadata.refresh.interval.ms` is
+//! `queued.max.messages.kbytes` 4096, `fetch.queue.backoff.ms` 10 and `reconnect.backoff.max.ms` 2000. `topic.metadata.refresh.interval.ms` is
 //! how often new topics and partitions are looked for (30 s by default).
 //!
 //! # Security

@@ -87,6 +87,10 @@ impl Clients {
         self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
         for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));
+            // The client's default of 10 s outlasts the start of a broker, and so sessions: nearer to Java's.
+            let first = given_milliseconds(builder, "reconnect.backoff.ms").unwrap_or_default();
+            let longest = first.max(LONGEST_RECONNECT).as_millis().to_string();
+            properties.push(("reconnect.backoff.max.ms".into(), longest));
         }
     }
 
@@ -157,9 +161,7 @@ impl Clients {
     }
 
     fn longest_session(&self, builder: &Builder) -> Duration {
-        let given = builder.properties.iter().rev().find(|(key, _)| key == "max.poll.interval.ms");
-        let milliseconds = given.and_then(|(_, value)| value.parse().ok());
-        milliseconds.map_or(DEFAULT_MAX_POLL_INTERVAL, Duration::from_millis)
+        given_milliseconds(builder, "max.poll.interval.ms").unwrap_or(DEFAULT_MAX_POLL_INTERVAL)
     }
 
     fn membership_milliseconds(&self, key: &str) -> Result<Option<Duration>, Error> {
@@ -223,6 +225,11 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+fn given_milliseconds(builder: &Builder, key: &str) -> Option<Duration> {
+    let given = builder.properties.iter().rev().find(|(set, _)| set == key);
+    given.and_then(|(_, value)| value.parse().ok()).map(Duration::from_millis)
 }
 
 fn config(properties: &[(String, String)]) -> Result<Config, Error> {
@@ -324,6 +331,8 @@ const MEMBERSHIP_ONLY: &[&str] = &[
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// librdkafka's default of `max.poll.interval.ms` (CONFIGURATION.md).
 const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
+/// The default of `reconnect.backoff.max.ms`, unless the first wait is longer.
+const LONGEST_RECONNECT: Duration = Duration::from_secs(2);
 /// The default of `session.timeout.ms`, in Kafka as in librdkafka.
 const DEFAULT_SESSION: Duration = Duration::from_secs(45);
 /// How often topics are looked for unless `topic.metadata.refresh.interval.ms` says otherwise.

@@ -225,13 +225,13 @@ impl Batch {
         self.len() == 0
     }
 
-    /// The position behind the record at `index`, which there is.
+    /// The position of the record at `index`, which there is.
     pub(crate) fn position(&self, index: usize) -> Position {
         let (offset, leader_epoch) = match &self.0 {
             Repr::Native(batch) => (batch.offset(index), batch.leader_epoch(index)),
             Repr::Owned(records) => (records[index].offset, records[index].leader_epoch),
         };
-        Position { offset: offset + 1, leader_epoch }
+        Position { offset, leader_epoch }
     }
 
     /// The record at `index`, from 0, if there are as many.

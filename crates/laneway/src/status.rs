@@ -48,6 +48,8 @@ pub struct LaneStatus {
     pub lag: Option<i64>,
     /// Records in the handler.
     pub in_flight: u64,
+    /// Records finished above `watermark` that the last commit had no room to remember: after a crash they come again.
+    pub forgotten: u64,
     /// Records that failed and wait for their next try.
     pub waiting: u64,
     /// Records finished by this lane.

@@ -1,4 +1,5 @@
-//! Lanes as streams: for code that wants to pull records itself, as loops over split queues do.
+//! Lanes as streams: for code that wants to pull records itself, as loops over split queues do. Both, side by side, and
+//! what goes wrong in the one, counted: docs/SPLIT_QUEUES.md.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -44,12 +45,15 @@ use crate::record::{Batch, Record};
 /// # }
 /// ```
 ///
+/// The same job with partition queues that are split by hand, and what goes wrong there, counted on a real Kafka, is in
+/// [docs/SPLIT_QUEUES.md](https://github.com/laneway-rs/laneway/blob/main/docs/SPLIT_QUEUES.md).
+///
 /// # What is dropped
 /// - A *delivery* dropped without an ack stays unfinished: the committed offset does not pass it, an
 ///   [`Event::Error`] names it, and it comes again with all behind it when the partition is next read anew (a
 ///   rebalance, a restart, a lane that was dropped).
 /// - A *lane* dropped before its stream ended is offered again, from the first record that is not acked, once the
-///   deliveries that are out have come back. Records behind that one which were acked come again.
+///   deliveries that are out have come back. What was acked behind that one does not come again.
 /// - `Lanes` dropped: the consumer stops, as by [`Handle::stop`]. Lanes that are out drain as in any stop.
 ///
 /// [`Consumer::into_lanes`]: crate::Consumer::into_lanes

@@ -64,6 +64,17 @@ impl Ahead {
         self.stretch(at, 1, u64::from(finished));
     }
 
+    /// Adds records of which each follows the one before it, at most 64. The lowest bit is the first one's state.
+    pub(crate) fn push_word(&mut self, first: i64, count: usize, states: u64) {
+        let at = first.saturating_sub(self.base);
+        if at >= self.next && at < MAX_SPAN - 64 {
+            return self.stretch(at, count, states);
+        }
+        for bit in 0..count {
+            self.push(first + bit as i64, states >> bit & 1 == 1);
+        }
+    }
+
     /// The offset that is committed.
     pub fn base(&self) -> i64 {
         self.base

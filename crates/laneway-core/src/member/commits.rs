@@ -146,6 +146,12 @@ impl Member {
         let offsets = self.without_suspects(offsets);
         let settles = settles && offsets.len() == all;
         let token = self.token();
+        for (partition, _) in &offsets {
+            // Before it is sent: what finishes meanwhile is not in it.
+            if let Some(lane) = self.lanes.get_mut(partition) {
+                lane.commit_is_sent(port);
+            }
+        }
         if let Err(error) = port.commit(token, &offsets) {
             self.commits.not_before = now + AGAIN;
             port.report(Report::CommitFailed(error));
@@ -291,6 +297,7 @@ impl Member {
             && sent.at >= leave.since
         {
             leave.step = Step::Drain;
+            leave.steady = true;
         }
     }
 }

@@ -45,7 +45,7 @@ impl Member {
             Phase::Leaving(leave) if leave.has_lanes() => {}
             // The lanes are gone, so there is nothing to wait for.
             _ => {
-                self.answer_hold(now, port);
+                self.answer_without_lanes(now, port);
                 return;
             }
         }

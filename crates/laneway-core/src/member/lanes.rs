@@ -14,6 +14,9 @@ pub(super) struct Lane {
     pub(super) stage: Stage,
     /// The offset that was last acknowledged for this partition, or that it started from.
     pub(super) committed: Option<i64>,
+    /// How much was finished ahead when the last commit was sent, and of what the last one that was acknowledged
+    /// knows.
+    ahead: (u64, u64),
     /// It was told that the lane begins.
     told: bool,
     /// Records that it left unfinished when it ended to be opened again.
@@ -113,7 +116,13 @@ impl Lane {
         matches!(self.stage, Stage::Deciding(_))
     }
 
+    /// A commit is sent that carries this lane.
+    pub(super) fn commit_is_sent(&mut self, port: &impl Port) {
+        self.ahead.0 = port.ahead(&self.id);
+    }
+
     pub(super) fn acknowledge(&mut self, position: Position) {
+        self.ahead.1 = self.ahead.0;
         self.committed = Some(position.offset);
         self.refused = None;
         if let Stage::Deciding(found) = self.stage {
@@ -162,7 +171,10 @@ impl Lane {
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
             Stage::Ended { watermark, .. } => *watermark,
         };
-        reached.filter(|reached| self.committed.is_none_or(|committed| reached.offset > committed))
+        reached.filter(|reached| match self.committed {
+            Some(committed) if reached.offset == committed => port.ahead(&self.id) > self.ahead.1,
+            committed => committed.is_none_or(|committed| reached.offset > committed),
+        })
     }
 
     /// What a commit that is only to be answered can carry for this lane.
@@ -189,6 +201,7 @@ impl Member {
                 id,
                 stage,
                 committed: None,
+                ahead: (0, 0),
                 told: false,
                 unfinished: 0,
                 not_before: Duration::ZERO,

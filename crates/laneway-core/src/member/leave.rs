@@ -26,6 +26,10 @@ pub(super) struct Leave {
     drain_by: Duration,
     /// When the leave is over, whatever happens.
     hard: Duration,
+    /// A commit said that it was steady when the drain began.
+    pub(super) steady: bool,
+    /// Until when a static member that may be joining waits for the next event before it closes.
+    quiet_by: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +99,21 @@ impl Member {
 
     fn new_leave(&self, now: Duration, then: Then, step: Step) -> Leave {
         let drain_by = now + self.settings.drain;
-        Leave { then, since: now, step, drain_by, hard: drain_by + self.settings.grace.saturating_sub(SLACK) }
+        Leave {
+            then,
+            since: now,
+            step,
+            drain_by,
+            hard: drain_by + self.settings.grace.saturating_sub(SLACK),
+            steady: false,
+            quiet_by: now,
+        }
     }
 
     pub(super) fn step_leave(&mut self, now: Duration, port: &mut impl Port) -> bool {
         match &self.phase {
             Phase::Leaving(leave) => {
-                let Leave { step, then, since, drain_by, hard } = *leave;
+                let Leave { step, then, since, drain_by, hard, quiet_by, .. } = *leave;
                 let next = match step {
                     Step::AwaitMember => self.await_member(now, drain_by, port),
                     Step::Probe => self.probe_steady(now, since, drain_by, port),
@@ -116,7 +128,7 @@ impl Member {
                         return true;
                     }
                     Step::AwaitLeft => {
-                        if self.has_left(port) || now + CLOSE_RESERVE >= hard {
+                        if self.has_left(now, quiet_by, port) || now + CLOSE_RESERVE >= hard {
                             self.close(now, then, hard, port);
                             return true;
                         }
@@ -185,16 +197,30 @@ impl Member {
             port.unsubscribe();
         }
         if self.hold.is_some() {
-            self.answer_hold(now, port);
+            self.answer_without_lanes(now, port);
+        }
+        if let Phase::Leaving(leave) = &mut self.phase
+            && !leave.steady
+        {
+            leave.quiet_by = now + QUIET;
         }
         Some(Step::AwaitLeft)
     }
 
-    fn has_left(&self, port: &impl Port) -> bool {
+    fn has_left(&self, now: Duration, quiet_by: Duration, port: &impl Port) -> bool {
         if self.settings.protocol == Protocol::Consumer {
             return port.assignment().is_none_or(|assignment| assignment.is_empty());
         }
-        self.settings.is_static || !port.member_is_known()
+        if self.settings.is_static { now >= quiet_by } else { !port.member_is_known() }
+    }
+
+    /// A static member stays in the group when its client is closed. In the middle of a rebalance the group would
+    /// wait for it until its session is over, so it goes along first, without lanes, until it hears no more.
+    pub(super) fn answer_without_lanes(&mut self, now: Duration, port: &mut impl Port) {
+        self.answer_hold(now, port);
+        if let Phase::Leaving(leave) = &mut self.phase {
+            (leave.steady, leave.quiet_by) = (false, now + QUIET);
+        }
     }
 
     fn drain_all(&mut self, now: Duration, port: &mut impl Port) {
@@ -234,6 +260,9 @@ impl Member {
     }
 }
 
+/// How long after its last answer a static member hears of the next round: more than the second from one join to
+/// the next.
+const QUIET: Duration = Duration::from_millis(1_500);
 /// How much of the grace is left to a machine that is busy, and to destroying the clients.
 const SLACK: Duration = Duration::from_millis(300);
 /// How long before the end of a leave the last commit is given up.

@@ -159,6 +159,14 @@ impl RealKafka {
         state.run(&self.directory)
     }
 
+    /// Waits until it answers, and knows of as many nodes.
+    ///
+    /// # Errors
+    /// When that takes too long, or it has ended.
+    pub fn wait_until_ready(&self, nodes: usize) -> Result<(), Error> {
+        self.state().wait_until_ready(&self.brokers, nodes, &self.directory)
+    }
+
     /// Stops it where it stands (SIGSTOP): connections stay, nothing is answered.
     ///
     /// # Errors
@@ -204,6 +212,14 @@ impl RealKafka {
             let mut state = node.state();
             state.format(&node.directory, &options.scram)?;
             state.run(&node.directory)?;
+        }
+        // One that ends, perhaps for want of its port, keeps the others from becoming ready.
+        let begun = Instant::now();
+        while begun.elapsed() < START && !cluster.iter().all(|node| node.state().ports.open()) {
+            for node in &cluster {
+                node.state().check_that_it_runs(&node.directory)?;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         for node in &cluster {
             node.state().wait_until_ready(&node.brokers, nodes, &node.directory)?;
@@ -265,10 +281,7 @@ impl State {
         let deadline = Instant::now() + START;
         let admin = Admin::new(brokers)?;
         loop {
-            if let Some(status) = self.child.as_ref().and_then(|child| sys::ended(child.id())) {
-                self.kill();
-                return Err(directory.complain(&format!("Kafka ended while it started ({status})")));
-            }
+            self.check_that_it_runs(directory)?;
             if self.ports.open()
                 && admin.broker_count(Duration::from_millis(500)).is_ok_and(|count| count >= nodes)
             {
@@ -281,6 +294,16 @@ impl State {
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn check_that_it_runs(&mut self, directory: &Directory) -> Result<(), Error> {
+        match self.child.as_ref().and_then(|child| sys::ended(child.id())) {
+            Some(status) => {
+                self.kill();
+                Err(directory.complain(&format!("Kafka ended while it started ({status})")))
+            }
+            None => Ok(()),
         }
     }
 

@@ -77,6 +77,7 @@ impl ShownLane {
             end,
             lag: end.zip(watermark).map(|(end, watermark)| end - watermark),
             in_flight: shared.map_or(0, LaneShared::in_flight),
+            forgotten: shared.map_or(0, |shared| shared.forgotten.load(Ordering::Relaxed)),
             waiting: shared.map_or(0, LaneShared::waiting),
             finished: shared.map_or(0, LaneShared::finished),
         }

@@ -3,6 +3,7 @@
 
 mod board;
 mod mailbox;
+mod maps;
 mod membership;
 mod reaper;
 mod starts;

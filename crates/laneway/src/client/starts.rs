@@ -2,11 +2,43 @@
 //! once and put together when all have answered.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue};
+use crate::fetcher::Wake;
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
+
+/// A client of its own that is asked for committed offsets.
+///
+/// A client asks the coordinator that it found first for as long as that broker is up, also when it is not the
+/// coordinator any more, and says so (rdkafka_coord.c, `rd_kafka_coord_req_fsm`; `rd_kafka_coord_cache_evict` is
+/// called for transactions alone). Only one that was made after that finds the new one.
+pub(crate) struct Asker {
+    // Queues are declared, and so dropped, before the client that they belong to.
+    main: Queue,
+    answers: Queue,
+    client: Arc<Client>,
+}
+
+impl Asker {
+    pub(crate) fn new(client: Arc<Client>, wake: &Wake) -> Self {
+        let answers = client.new_queue();
+        answers.on_ready(wake.clone());
+        Self { main: client.consumer_queue(), answers, client }
+    }
+
+    pub(crate) fn poll(&self) -> Option<NativeEvent> {
+        // The other clients have the same brokers, and the same errors.
+        while self.main.poll().is_some() {}
+        self.answers.poll()
+    }
+
+    pub(crate) fn asked(&self) -> (&Client, &Queue) {
+        (&self.client, &self.answers)
+    }
+}
 
 /// One search that is under way.
 #[derive(Debug)]
@@ -14,7 +46,7 @@ pub(crate) struct Search {
     token: u64,
     asked: Instant,
     wanted: Vec<Want>,
-    committed: Answer<Option<Position>>,
+    committed: Answer<Option<(Position, String)>>,
     starts: Answer<Position>,
     ends: Answer<Position>,
 }
@@ -27,6 +59,8 @@ type Answer<T> = Option<Result<HashMap<TopicPartition, Result<T, KafkaError>>, K
 pub(crate) struct SearchResult {
     pub(crate) token: u64,
     pub(crate) found: Vec<(TopicPartition, Result<Found, String>)>,
+    /// What was committed with offsets that were found, where there was anything.
+    pub(crate) metadata: Vec<(TopicPartition, Position, String)>,
     /// The logs' ends, where they were told.
     pub(crate) ends: BTreeMap<TopicPartition, i64>,
     /// A partition has no start, and none is to be made up for it.
@@ -46,12 +80,12 @@ const STARTS: u64 = 1;
 const ENDS: u64 = 2;
 
 impl Search {
-    /// Asks all three questions.
+    /// Asks all three questions: the first of the one client, that knows the coordinator, the others of the other.
     pub(crate) fn ask(
         token: u64,
         wanted: &[Want],
-        client: &Client,
-        queue: &Queue,
+        (coordinated, coordinated_queue): (&Client, &Queue),
+        (client, queue): (&Client, &Queue),
         group: &str,
         read_committed: bool,
     ) -> Self {
@@ -61,7 +95,7 @@ impl Search {
         let list = |spec, question| {
             client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
         };
-        let committed = client.list_committed(group, &partitions, queue, asked(COMMITTED));
+        let committed = coordinated.list_committed(group, &partitions, coordinated_queue, asked(COMMITTED));
         Self {
             token,
             asked: Instant::now(),
@@ -97,11 +131,17 @@ impl Search {
         answered || self.asked.elapsed() >= TIMEOUT
     }
 
+    /// It was another broker than the group's coordinator that was asked for the committed offsets.
+    pub(crate) fn missed_the_coordinator(&self) -> bool {
+        matches!(&self.committed, Some(Err(error)) if error.code == codes::NOT_COORDINATOR)
+    }
+
     /// Puts the answers together.
     pub(crate) fn finish(self, rules: &Rules<'_>) -> SearchResult {
         let mut result = SearchResult {
             token: self.token,
             found: Vec::with_capacity(self.wanted.len()),
+            metadata: Vec::new(),
             ends: BTreeMap::new(),
             refused: None,
         };
@@ -110,6 +150,12 @@ impl Search {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
             let found = self.find(want, rules);
+            if let (None, Ok(Some((position, metadata)))) =
+                (want.out_of_range, answer(&self.committed, &want.partition, "its committed offset"))
+                && !metadata.is_empty()
+            {
+                result.metadata.push((want.partition.clone(), position, metadata));
+            }
             if let Err(NotFound::Refused(reason)) = &found {
                 result.refused.get_or_insert_with(|| reason.clone());
             }
@@ -130,7 +176,7 @@ impl Search {
                 ))
             });
         }
-        if let Some(position) = answer(&self.committed, partition, "its committed offset")? {
+        if let Some((position, _)) = answer(&self.committed, partition, "its committed offset")? {
             return Ok(Found::committed(position));
         }
         let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
@@ -173,20 +219,20 @@ impl From<String> for NotFound {
 
 type Answers<T> = Vec<(TopicPartition, T, Option<KafkaError>)>;
 
-fn by_partition<T: Copy>(
+fn by_partition<T: Clone>(
     result: &Result<Answers<T>, KafkaError>,
 ) -> Result<HashMap<TopicPartition, Result<T, KafkaError>>, KafkaError> {
     let list = result.as_ref().map_err(Clone::clone)?;
     Ok(list
         .iter()
-        .map(|(partition, value, error)| (partition.clone(), error.clone().map_or(Ok(*value), Err)))
+        .map(|(partition, value, error)| (partition.clone(), error.clone().map_or(Ok(value.clone()), Err)))
         .collect())
 }
 
-fn answer<T: Copy>(from: &Answer<T>, partition: &TopicPartition, what: &str) -> Result<T, String> {
+fn answer<T: Clone>(from: &Answer<T>, partition: &TopicPartition, what: &str) -> Result<T, String> {
     match from {
         Some(Ok(answers)) => match answers.get(partition) {
-            Some(Ok(value)) => Ok(*value),
+            Some(Ok(value)) => Ok(value.clone()),
             Some(Err(error)) => Err(format!("{what} could not be read: {error}")),
             None => Err(format!("{what} was not told")),
         },

@@ -9,9 +9,10 @@ use laneway_core::{
     Answer, Found, From, LaneId, Port, Position, Protocol, Report, Reset, TopicPartition, Want,
 };
 
+use super::maps::Maps;
 use super::membership::Membership;
 use super::reaper::Reaper;
-use super::starts::{Rules, Search, SearchResult};
+use super::starts::{Asker, Rules, Search, SearchResult};
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
@@ -31,7 +32,12 @@ pub(crate) struct World {
     /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
     pub(super) answers: Queue,
     pub(super) asked: Arc<Client>,
+    /// Asked instead for what is committed, since the group's coordinator has moved.
+    pub(super) asker: Option<Asker>,
     pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
+    /// Lanes that have ended and may still be committed, or opened again.
+    pub(super) ended: HashMap<TopicPartition, Arc<LaneShared>>,
+    pub(super) maps: Maps,
     /// What the fetcher was told to fetch.
     pub(super) fetching: BTreeSet<TopicPartition>,
     pub(super) search: Option<Search>,
@@ -76,14 +82,42 @@ impl World {
     /// The result of the search, if all its questions are answered.
     pub(super) fn finish_search(&mut self) -> Option<SearchResult> {
         let search = self.search.take_if(|search| search.is_answered())?;
+        if search.missed_the_coordinator() {
+            self.ask_another();
+        }
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
         let result = search.finish(&Rules { reset: self.fixed.reset, known });
         self.ends.extend(result.ends.clone());
+        for (partition, at, metadata) in &result.metadata {
+            if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {
+                self.error(format!(
+                    "what was committed with offset {} of {partition} is not used: {why}; what was finished above it \
+                     comes again",
+                    at.offset
+                ));
+            }
+        }
         if let Some(reason) = &result.refused {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
         Some(result)
+    }
+
+    /// What is committed is asked of a new client from now on, that finds the coordinator as it is now.
+    fn ask_another(&mut self) {
+        let config = self.fixed.clients.fetcher_config().map_err(|error| error.to_string());
+        let client = match config.and_then(Client::new) {
+            Ok(client) => client,
+            Err(error) => return self.error(format!("could not make a client: {error}")),
+        };
+        if let Some(tokens) = &self.fixed.clients.tokens {
+            tokens.serve(&client);
+        }
+        let asker = Asker::new(client, &self.fixed.wake);
+        if let Some(old) = self.asker.replace(asker) {
+            self.reaper.take(old);
+        }
     }
 
     pub(super) fn event(&self, event: Event) {
@@ -108,6 +142,16 @@ impl World {
     pub(super) fn lane_has_ended(&mut self, lane: &LaneId) {
         if let Some(shared) = self.lanes.remove(lane) {
             self.finished_before += shared.finished();
+            self.ended.insert(lane.partition.clone(), shared);
+        }
+    }
+
+    /// Lanes that are no longer this member's.
+    fn forget(&mut self, lanes: &[LaneId]) {
+        for lane in lanes {
+            if self.ended.get(&lane.partition).is_some_and(|ended| ended.id == *lane) {
+                self.ended.remove(&lane.partition);
+            }
         }
     }
 
@@ -175,14 +219,34 @@ impl Port for World {
         if !membership.is_known(self.fixed.protocol) {
             return Err("the group does not know this member (yet, or any more)".into());
         }
-        let sent = membership.client().commit(offsets, membership.replies(), token);
+        let mut lanes: HashMap<&TopicPartition, &Arc<LaneShared>> = HashMap::new();
+        for shared in self.ended.values().chain(self.lanes.values()) {
+            let newest = lanes.entry(&shared.id.partition).or_insert(shared);
+            if newest.id.epoch < shared.id.epoch {
+                *newest = shared;
+            }
+        }
+        self.maps.begin_commit();
+        let commits: Vec<(TopicPartition, Position, String)> = offsets
+            .iter()
+            .map(|(partition, at)| {
+                let (at, metadata) = match lanes.get(partition) {
+                    Some(lane) => self.maps.write(*at, lane),
+                    None => (*at, String::new()),
+                };
+                (partition.clone(), at, metadata)
+            })
+            .collect();
+        let sent = membership.client().commit(&commits, membership.replies(), token);
         sent.map_err(|error| error.to_string())
     }
 
     fn find_starts(&mut self, token: u64, wanted: &[Want]) {
         let read_committed = self.fixed.clients.read_committed;
-        let (client, answers) = (&self.asked, &self.answers);
-        self.search = Some(Search::ask(token, wanted, client, answers, &self.fixed.group, read_committed));
+        let asked: (&Client, &Queue) = (&self.asked, &self.answers);
+        let coordinated = self.asker.as_ref().map_or(asked, Asker::asked);
+        let group = &self.fixed.group;
+        self.search = Some(Search::ask(token, wanted, coordinated, asked, group, read_committed));
     }
 
     fn unsubscribe(&mut self) {
@@ -218,12 +282,15 @@ impl Port for World {
             }
         });
         let queue = self.fetcher.start(&lane.partition, at, wake).map_err(|error| error.to_string())?;
+        let before = self.ended.remove(&lane.partition);
+        let finished = self.maps.of_lane(lane, at, before.as_ref());
         self.fetching.insert(lane.partition.clone());
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {
             shared,
             queue,
             start: at,
+            finished,
             work: self.fixed.work.clone(),
             quota: self.fixed.quota.clone(),
             tell: self.fixed.tell.clone(),
@@ -244,6 +311,11 @@ impl Port for World {
         self.lanes.get(lane).map(|shared| shared.watermark())
     }
 
+    fn ahead(&self, lane: &LaneId) -> u64 {
+        let ended = || self.ended.get(&lane.partition).filter(|ended| ended.id == *lane);
+        self.lanes.get(lane).or_else(ended).map_or(0, |shared| shared.ahead_number())
+    }
+
     /// Told at once: that a lane ended must be known before anybody else can work on its partition.
     fn report(&mut self, report: Report) {
         let event = match report {
@@ -253,8 +325,14 @@ impl Port for World {
                 };
                 Event::Assigned { lanes: opened.into_iter().map(start).collect() }
             }
-            Report::Revoked { lanes, drained, drain } => Event::Revoked { lanes, drained, drain },
-            Report::Lost { lanes, reason } => Event::Lost { lanes, reason },
+            Report::Revoked { lanes, drained, drain } => {
+                self.forget(&lanes);
+                Event::Revoked { lanes, drained, drain }
+            }
+            Report::Lost { lanes, reason } => {
+                self.forget(&lanes);
+                Event::Lost { lanes, reason }
+            }
             Report::Committed(offsets) => {
                 self.last_commit = Some(Instant::now());
                 let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();

@@ -1,6 +1,7 @@
 //! A lane: one task that owns a partition's queue, its bookkeeping and its handler, for one epoch.
 
 mod failures;
+mod finished;
 mod limit;
 mod quota;
 mod shared;
@@ -11,6 +12,7 @@ mod window;
 mod work;
 
 pub(crate) use failures::{Failure, Failures};
+pub(crate) use finished::Finished;
 pub(crate) use limit::Limit;
 pub(crate) use quota::Quota;
 pub(crate) use shared::{LaneShared, Order};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
@@ -24,6 +25,8 @@ pub(crate) struct LaneShared {
     at_once: AtomicU64,
     in_flight: AtomicU64,
     waiting: AtomicU64,
+    /// Records finished ahead that the last commit had no room to remember.
+    pub(crate) forgotten: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
     pub(crate) end: AtomicI64,
     /// What a streamed lane handed out, in place of `progress`.
@@ -57,6 +60,7 @@ impl LaneShared {
             at_once: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
             window: OnceLock::new(),
         }
@@ -108,6 +112,25 @@ impl LaneShared {
         match self.window.get() {
             Some(window) => window.watermark(),
             None => self.progress().tracker.watermark(),
+        }
+    }
+
+    /// A number that grows as more is finished above the watermark; 0: nothing is.
+    pub(crate) fn ahead_number(&self) -> u64 {
+        match self.window.get() {
+            Some(window) => window.ahead_number(),
+            None => {
+                let progress = self.progress();
+                if progress.tracker.finished_ahead() == 0 { 0 } else { progress.tracker.finished() }
+            }
+        }
+    }
+
+    /// What is finished above `base`, and the highest leader epoch of it.
+    pub(crate) fn ahead(&self, base: i64) -> Option<(Ahead, Option<i32>)> {
+        match self.window.get() {
+            Some(window) => window.ahead(base),
+            None => self.progress().tracker.ahead(base),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::task::EndGuard;
 use super::window::{Chunk, Window};
-use super::{Lane, LaneMessage, LaneShared, Order, Tell};
+use super::{Finished, Lane, LaneMessage, LaneShared, Order, Tell};
 use crate::fetcher::PartitionQueue;
 use crate::record::Batch;
 
@@ -27,7 +27,7 @@ impl Lane {
     pub(crate) fn stream(self) -> (impl Future<Output = ()> + Send, mpsc::Receiver<Handed>, Arc<Window>) {
         // Made here and not in the future: a future that is never polled must say that it ended, too.
         let guard = EndGuard::new(&self.shared, &self.tell);
-        let Self { shared, queue, start, tell, .. } = self;
+        let Self { shared, queue, start, tell, finished, .. } = self;
         let window = shared.stream_from(start);
         // One batch waits while the one before it is read.
         let (to_stream, from_lane) = mpsc::channel(1);
@@ -36,7 +36,7 @@ impl Lane {
             // The last to go: it says that nothing of the lane counts any more.
             let _ended = guard;
             let _fence = FenceGuard(lane.window.clone());
-            lane.read(queue, to_stream).await;
+            lane.read(queue, to_stream, finished).await;
             lane.wait_for_acks().await;
         };
         (task, from_lane, window)
@@ -54,7 +54,12 @@ impl Drop for FenceGuard {
 
 impl Streamed {
     /// Reads until the lane is told to end.
-    async fn read(&self, mut queue: Box<dyn PartitionQueue>, to_stream: mpsc::Sender<Handed>) {
+    async fn read(
+        &self,
+        mut queue: Box<dyn PartitionQueue>,
+        to_stream: mpsc::Sender<Handed>,
+        mut finished: Option<Finished>,
+    ) {
         while self.shared.order() == Order::Run {
             self.tell_of_dropped_records();
             let room = tokio::select! {
@@ -70,7 +75,7 @@ impl Streamed {
             let taken = queue.take(super::BATCH);
             let nothing = taken.batch.is_none() && taken.end.is_none();
             if let Some(batch) = taken.batch {
-                let chunk = self.window.push(&batch);
+                let chunk = self.window.push(&batch, |at| Finished::take(&mut finished, at));
                 room.send((batch, chunk));
             }
             if let Some(end) = taken.end {

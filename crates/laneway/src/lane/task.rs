@@ -14,7 +14,7 @@ use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 use super::failures::{Failure, Tried};
 use super::slots::Slots;
 use super::work::Work;
-use super::{BATCH, FALLBACK_TICK, LaneShared, Order, Quota};
+use super::{BATCH, FALLBACK_TICK, Finished, LaneShared, Order, Quota};
 use crate::failures::GiveUp;
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
@@ -42,6 +42,8 @@ pub(crate) struct Lane {
     pub(crate) shared: Arc<LaneShared>,
     pub(crate) queue: Box<dyn PartitionQueue>,
     pub(crate) start: Position,
+    /// What was finished above the start already.
+    pub(crate) finished: Option<Finished>,
     pub(crate) work: Arc<Work>,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) tell: Tell,
@@ -82,7 +84,7 @@ impl Lane {
         let guard = EndGuard::new(&self.shared, &self.tell);
         async move {
             let _ended = guard;
-            let Self { shared, queue, work, quota, tell, .. } = self;
+            let Self { shared, queue, finished, work, quota, tell, .. } = self;
             match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
                 Ok(handler) => {
                     let batching = handler.batching();
@@ -97,6 +99,7 @@ impl Lane {
                         parked: Vec::new(),
                         done: Vec::new(),
                         fresh: Vec::new(),
+                        finished,
                         started: Instant::now(),
                         now: Duration::ZERO,
                         next_look: LOOK,
@@ -108,7 +111,7 @@ impl Lane {
                         work: &work,
                         quota: quota.as_deref(),
                         tell: &tell,
-                        attempt: |unit| attempt(&handler, &work, unit),
+                        attempt: |job| attempt(&handler, &work, job),
                     };
                     running.read(queue).await;
                     running.let_go();
@@ -144,44 +147,34 @@ struct Item {
     tried: Option<Box<Tried>>,
 }
 
-/// What is worked on at once.
-enum Unit {
-    One(Item),
-    Many(Vec<Item>),
+/// What a slot is given to do.
+enum Job {
+    One(Record),
+    Many(Vec<Record>),
     /// A record that was given up, on its way to the dead letters.
-    Letter(Item, Failure),
+    Letter(Record, Failure),
 }
 
-/// Where the records of a unit belong.
-enum Places {
-    One(Place),
-    Many(Vec<Place>),
+/// Records that are worked on together, and where each belongs.
+enum Unit {
+    One(Item, Place),
+    Many(Vec<(Item, Place)>),
+    /// It is on its way to the dead letters.
+    Letter(Item, Place),
 }
 
 /// A unit that did not finish at once.
 struct Call {
-    places: Places,
+    unit: Unit,
     since: Duration,
-    /// Its first record.
-    record: Record,
     /// How often it was told that it takes long.
     told: u32,
-}
-
-/// How a unit began.
-enum Begun {
-    /// One record, and it has finished already: the tracker is to be told.
-    Finished,
-    /// It has ended already, in another way.
-    Over(Unit, BatchOutcome),
-    /// It waits in a slot.
-    Waits(u32),
 }
 
 impl Unit {
     fn len(&self) -> usize {
         match self {
-            Self::One(_) | Self::Letter(..) => 1,
+            Self::One(..) | Self::Letter(..) => 1,
             Self::Many(items) => items.len(),
         }
     }
@@ -190,10 +183,10 @@ impl Unit {
         matches!(self, Self::Letter(..))
     }
 
-    fn first(&self) -> Option<&Item> {
+    fn first(&self) -> Option<&Record> {
         match self {
-            Self::One(item) | Self::Letter(item, _) => Some(item),
-            Self::Many(items) => items.first(),
+            Self::One(item, _) | Self::Letter(item, _) => Some(&item.record),
+            Self::Many(items) => items.first().map(|(item, _)| &item.record),
         }
     }
 }
@@ -218,6 +211,8 @@ struct Running<'a, A, F> {
     done: Vec<Ticket>,
     /// Tickets of the batch that is being read.
     fresh: Vec<(usize, Ticket)>,
+    /// What was finished before the lane began.
+    finished: Option<Finished>,
     started: Instant,
     now: Duration,
     next_look: Duration,
@@ -237,8 +232,8 @@ struct Running<'a, A, F> {
 
 impl<A, F> Running<'_, A, F>
 where
-    A: Fn(Unit) -> F,
-    F: Future<Output = (Unit, BatchOutcome)>,
+    A: Fn(Job) -> F,
+    F: Future<Output = BatchOutcome>,
 {
     /// Reads and handles until the lane is told to end, and what is in flight has ended or is to be cancelled.
     async fn read(&mut self, queue: Box<dyn PartitionQueue>) {
@@ -281,10 +276,10 @@ where
             if self.shared.order() == Order::Cancel {
                 break;
             }
-            let Some((unit, outcome)) = self.slots.poll(at) else { continue };
-            self.has_returned(&unit);
+            let Some(outcome) = self.slots.poll(at) else { continue };
             if let Some(call) = self.calls.get_mut(at as usize).and_then(Option::take) {
-                self.over(unit, call.places, outcome);
+                self.has_returned(call.unit.len(), call.unit.is_letter());
+                self.over(call.unit, outcome);
             }
         }
         self.slots.give_back(woken);
@@ -300,19 +295,19 @@ where
             }
             if self.takes_batches {
                 let Some(batch) = self.schedule.take_batch(self.now) else { break };
-                let (mut places, mut items) = (Vec::new(), Vec::new());
+                let mut counted = Vec::with_capacity(batch.len());
                 for (place, mut item) in batch {
                     if self.count(&mut item) {
-                        places.push(place);
-                        items.push(item);
+                        counted.push((item, place));
                     } else {
                         self.parked.push((place, item));
                     }
                 }
-                if items.is_empty() {
+                if counted.is_empty() {
                     break;
                 }
-                self.start_scheduled(Unit::Many(items), Places::Many(places));
+                let records = counted.iter().map(|(item, _)| item.record.clone()).collect();
+                self.start(Job::Many(records), Unit::Many(counted));
             } else {
                 let Some((place, mut item)) = self.parked.pop().or_else(|| self.schedule.take()) else {
                     break;
@@ -321,7 +316,7 @@ where
                     self.parked.push((place, item));
                     break;
                 }
-                self.start_scheduled(Unit::One(item), Places::One(place));
+                self.start(Job::One(item.record.clone()), Unit::One(item, place));
             }
             moved = true;
         }
@@ -340,6 +335,8 @@ where
         let taken = queue.take(BATCH);
         let moved = taken.batch.is_some() || taken.end.is_some();
         let mut fresh = std::mem::take(&mut self.fresh);
+        // How many of them follow each other without one that is finished already.
+        let mut in_a_row = usize::MAX;
         {
             let mut progress = self.shared.progress();
             for ticket in self.done.drain(..) {
@@ -348,8 +345,18 @@ where
             if let Some(batch) = &taken.batch {
                 for index in 0..batch.len() {
                     let position = batch.position(index);
-                    let ticket = progress.tracker.deliver(position.offset - 1, position.leader_epoch);
-                    fresh.extend(ticket.map(|ticket| (index, ticket)));
+                    let Some(ticket) = progress.tracker.deliver(position.offset, position.leader_epoch)
+                    else {
+                        continue;
+                    };
+                    if self.finished.is_some() && Finished::take(&mut self.finished, position) {
+                        progress.tracker.finish(ticket);
+                        if !fresh.is_empty() {
+                            in_a_row = in_a_row.min(fresh.len());
+                        }
+                        continue;
+                    }
+                    fresh.push((index, ticket));
                 }
             }
             self.last = fresh.last().map(|(_, ticket)| *ticket).or(self.last);
@@ -359,7 +366,7 @@ where
             }
         }
         if let Some(batch) = &taken.batch {
-            self.admit(batch, &fresh);
+            self.admit(batch, &fresh, in_a_row);
         }
         fresh.clear();
         self.fresh = fresh;
@@ -371,46 +378,52 @@ where
         moved
     }
 
-    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {
+    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
-        for &(index, ticket) in fresh {
+        for (number, &(index, ticket)) in fresh.iter().enumerate() {
+            in_a_row &= number < row;
             if self.has_ended || self.shared.order() != Order::Run {
                 return;
             }
             let Some(record) = batch.record(index) else { return };
-            let mut item = Item { record, ticket, is_counted: false, tried: None };
             let is_idle = !self.takes_batches
-                && match self.work.with_key(&item.record, |key| self.schedule.is_idle(key)) {
+                && match self.work.with_key(&record, |key| self.schedule.is_idle(key)) {
                     Ok(is_idle) => is_idle,
-                    Err(panic) => return self.key_failed(&item.record, &panic),
+                    Err(panic) => return self.key_failed(&record, &panic),
                 };
-            if !is_idle || !self.has_room() || !self.count(&mut item) {
+            let is_counted = is_idle && self.has_room() && self.quota.is_none_or(Quota::take);
+            if !is_counted {
                 in_a_row = false;
-                let (key, bytes) = (item.record.clone(), item.record.size());
-                let now = self.now;
+                let (key, bytes, now) = (record.clone(), record.size(), self.now);
+                let item = Item { record, ticket, is_counted: false, tried: None };
                 if let Err(panic) = self.work.with_key(&key, |key| self.schedule.push(key, item, bytes, now))
                 {
                     return self.key_failed(&key, &panic);
                 }
                 continue;
             }
-            match self.start(Unit::One(item)) {
-                Begun::Finished if in_a_row => self.shared.finished_at_once(),
-                Begun::Finished => self.done.push(ticket),
-                Begun::Over(unit, outcome) => {
-                    in_a_row = false;
-                    if let Unit::One(item) = unit {
-                        let place = self.occupy(&item.record);
-                        self.complete(item, place, outcome.one());
-                    }
+            let begun = self.begin(Job::One(record), 1);
+            if let Ok(BatchOutcome::All(Outcome::Done)) = begun {
+                self.has_returned(1, false);
+                self.count_finished();
+                if in_a_row {
+                    self.shared.finished_at_once();
+                } else {
+                    self.done.push(ticket);
                 }
-                Begun::Waits(at) => {
-                    in_a_row = false;
-                    let Some(record) = batch.record(index) else { return };
-                    let place = self.occupy(&record);
-                    self.remember(at, Places::One(place), record);
+                continue;
+            }
+            in_a_row = false;
+            let Some(record) = batch.record(index) else { return };
+            let place = self.occupy(&record);
+            let item = Item { record, ticket, is_counted: self.quota.is_some(), tried: None };
+            match begun {
+                Ok(outcome) => {
+                    self.has_returned(1, false);
+                    self.complete(item, place, outcome.one());
                 }
+                Err(at) => self.remember(at, Unit::One(item, place)),
             }
         }
     }
@@ -429,18 +442,18 @@ where
         self.work.with_key(record, |key| self.schedule.occupy(key)).unwrap_or(Place::FREE)
     }
 
-    /// Room for one more record.
+    /// Room for one more call.
     fn has_room(&mut self) -> bool {
-        let has_room_here = self.running < self.work.limit.per_lane();
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
+        let has_room_here = self.running < self.work.limit.per_lane();
         if self.room == 0 && has_room_here {
             self.room = self.work.limit.take(1);
         }
         // Also where this lane has its share: that may be changed while nothing else happens.
         self.is_starved = self.room == 0 || !has_room_here;
-        self.room > 0 && has_room_here
+        !self.is_starved
     }
 
     /// Counts a record among those that are handed out, where their number is limited.
@@ -452,87 +465,64 @@ where
         true
     }
 
-    /// Begins to work on something. For the handler there must be room.
-    fn start(&mut self, unit: Unit) -> Begun {
-        if !unit.is_letter() {
+    /// Begins a job of so many records; for the handler there must be room. Where it waits, answers in which slot.
+    fn begin(&mut self, job: Job, count: usize) -> Result<BatchOutcome, u32> {
+        if !matches!(job, Job::Letter(..)) {
             self.room -= 1;
             self.running += 1;
         }
-        self.in_flight += unit.len();
+        self.in_flight += count;
         self.shared.set_in_flight(self.in_flight as u64);
-        match self.slots.start((self.attempt)(unit)) {
-            Err(at) => Begun::Waits(at),
-            Ok((unit, outcome)) => {
-                self.has_returned(&unit);
-                match (&unit, &outcome) {
-                    (Unit::One(item), BatchOutcome::All(Outcome::Done)) => {
-                        self.count_finished(item);
-                        Begun::Finished
-                    }
-                    _ => Begun::Over(unit, outcome),
-                }
-            }
-        }
+        self.slots.start((self.attempt)(job))
     }
 
-    fn has_returned(&mut self, unit: &Unit) {
-        self.in_flight -= unit.len();
-        if !unit.is_letter() {
+    fn has_returned(&mut self, count: usize, is_letter: bool) {
+        self.in_flight -= count;
+        if !is_letter {
             self.running -= 1;
             self.room += 1;
         }
     }
 
-    /// Begins to work on what was scheduled.
-    fn start_scheduled(&mut self, unit: Unit, places: Places) {
-        let Some((ticket, record)) = unit.first().map(|item| (item.ticket, item.record.clone())) else {
-            return;
-        };
-        match self.start(unit) {
-            Begun::Waits(at) => self.remember(at, places, record),
-            Begun::Over(unit, outcome) => self.over(unit, places, outcome),
-            Begun::Finished => {
-                self.done.push(ticket);
-                if let Places::One(place) = places {
-                    self.schedule.done(place, self.now);
-                }
+    fn start(&mut self, job: Job, unit: Unit) {
+        match self.begin(job, unit.len()) {
+            Err(at) => self.remember(at, unit),
+            Ok(outcome) => {
+                self.has_returned(unit.len(), unit.is_letter());
+                self.over(unit, outcome);
             }
         }
     }
 
-    fn remember(&mut self, at: u32, places: Places, record: Record) {
+    fn remember(&mut self, at: u32, unit: Unit) {
         let at = at as usize;
         if self.calls.len() <= at {
             self.calls.resize_with(at + 1, || None);
         }
-        self.calls[at] = Some(Call { places, since: self.now, record, told: 0 });
+        self.calls[at] = Some(Call { unit, since: self.now, told: 0 });
     }
 
-    fn over(&mut self, unit: Unit, places: Places, outcome: BatchOutcome) {
-        match (unit, places) {
-            (Unit::One(item) | Unit::Letter(item, _), Places::One(place)) => {
-                self.complete(item, place, outcome.one());
-            }
-            (Unit::Many(items), Places::Many(places)) => {
+    fn over(&mut self, unit: Unit, outcome: BatchOutcome) {
+        match unit {
+            Unit::One(item, place) | Unit::Letter(item, place) => self.complete(item, place, outcome.one()),
+            Unit::Many(items) => {
                 let outcomes = outcome.each(items.len());
-                for ((item, place), outcome) in items.into_iter().zip(places).zip(outcomes) {
+                for ((item, place), outcome) in items.into_iter().zip(outcomes) {
                     self.complete(item, place, outcome);
                 }
             }
-            // A unit and its places are made together.
-            _ => {}
         }
     }
 
-    fn count_finished(&self, item: &Item) {
-        if item.is_counted && self.quota.is_some_and(Quota::finish) {
+    fn count_finished(&self) {
+        if self.quota.is_some_and(Quota::finish) {
             (self.tell)(LaneMessage::CountReached);
         }
     }
 
     fn finish(&mut self, item: &Item, place: Place) {
         self.done.push(item.ticket);
-        self.count_finished(item);
+        self.count_finished();
         self.schedule.done(place, self.now);
     }
 
@@ -588,7 +578,7 @@ where
                     "{what}: {reason}; it becomes a dead letter"
                 )));
                 let failure = Failure { error: reason, tried };
-                self.start_scheduled(Unit::Letter(item, failure), Places::One(place));
+                self.start(Job::Letter(item.record.clone(), failure), Unit::Letter(item, place));
             }
             GiveUp::Skip => {
                 (self.tell)(LaneMessage::HandlerFailed(format!("{what}: {reason}; it is skipped")));
@@ -648,7 +638,8 @@ where
             // Again each time that it has taken twice as long.
             if age >= self.work.stall_after * 2u32.saturating_pow(call.told) {
                 call.told += 1;
-                let (offset, key) = (call.record.offset(), shown_key(&call.record));
+                let Some(record) = call.unit.first() else { continue };
+                let (offset, key) = (record.offset(), shown_key(record));
                 tell(LaneMessage::HandlerFailed(format!(
                     "{what} at offset {offset} (key {key}): the handler has been at it for {} s",
                     age.as_secs()
@@ -697,28 +688,25 @@ where
     }
 }
 
-/// Has a unit handled.
-async fn attempt<H: Handler>(handler: &H, work: &Work, unit: Unit) -> (Unit, BatchOutcome) {
+/// Does a job.
+async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> BatchOutcome {
     let timeout = work.failures.timeout;
-    let outcome = match &unit {
-        Unit::One(item) => {
-            let record = item.record.clone();
+    let outcome = match job {
+        Job::One(record) => {
             let handled = contained(async { handler.handle(record).await });
             in_time(timeout, handled).await.map(BatchOutcome::All)
         }
-        Unit::Many(items) => {
-            let records = items.iter().map(|item| item.record.clone()).collect();
+        Job::Many(records) => {
             in_time(timeout, contained(async { handler.handle_batch(records).await })).await
         }
-        Unit::Letter(item, failure) => {
+        Job::Letter(record, failure) => {
             if let Some(letters) = &work.letters {
-                letters.send(&item.record, failure).await;
+                letters.send(&record, &failure).await;
             }
             Ok(BatchOutcome::All(Outcome::Done))
         }
     };
-    let outcome = outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }));
-    (unit, outcome)
+    outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }))
 }
 
 async fn in_time<T>(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use laneway_core::map::Ahead;
 use laneway_core::{Position, TopicPartition};
 use tokio::sync::Notify;
 
@@ -42,9 +43,12 @@ struct Chunks {
     position: i64,
     /// Leader epoch of the last record below the first chunk.
     leader_epoch: Option<i32>,
-    /// The watermark when the fence fell.
-    sealed: Option<Position>,
+    /// The watermark when the fence fell, and what was finished above it.
+    sealed: Option<(Position, Option<AheadAndEpoch>)>,
 }
+
+/// What is finished ahead, and the highest leader epoch of it.
+type AheadAndEpoch = (Ahead, Option<i32>);
 
 /// The records of one batch.
 #[derive(Debug)]
@@ -77,7 +81,12 @@ impl Window {
 
     /// Takes in a batch that was read. What lies below the position was delivered before (a log that was
     /// truncated can bring it again), and counts as finished: it is not handed out.
-    pub(crate) fn push(self: &Arc<Self>, batch: &Arc<Batch>) -> Arc<Chunk> {
+    /// So does what `is_finished` says of: it was finished before the lane began.
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        batch: &Arc<Batch>,
+        mut is_finished: impl FnMut(Position) -> bool,
+    ) -> Arc<Chunk> {
         let records: Box<[_]> = (0..batch.len())
             .filter_map(|index| batch.record(index))
             .map(|record| (record.offset(), record.leader_epoch()))
@@ -85,12 +94,12 @@ impl Window {
         let words = (0..records.len().div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
         let chunk = Arc::new(Chunk { window: self.clone(), records, words });
         let mut chunks = self.chunks();
-        for (index, (offset, _)) in chunk.records.iter().enumerate() {
-            if *offset < chunks.position {
+        for (index, (offset, leader_epoch)) in chunk.records.iter().enumerate() {
+            let position = Position { offset: *offset, leader_epoch: *leader_epoch };
+            if *offset < chunks.position || is_finished(position) {
                 chunk.words[index / BITS].fetch_or(1 << (index % BITS), Ordering::Relaxed);
-            } else {
-                chunks.position = offset + 1;
             }
+            chunks.position = chunks.position.max(offset + 1);
         }
         chunks.open.push_back(chunk.clone());
         chunk
@@ -105,8 +114,8 @@ impl Window {
     /// What may be committed.
     pub(crate) fn watermark(&self) -> Position {
         let mut chunks = self.chunks();
-        if let Some(sealed) = chunks.sealed {
-            return sealed;
+        if let Some((sealed, _)) = &chunks.sealed {
+            return *sealed;
         }
         loop {
             let Some(first) = chunks.open.front() else { return chunks.end() };
@@ -117,6 +126,25 @@ impl Window {
                     chunks.open.pop_front();
                 }
             }
+        }
+    }
+
+    /// A number that grows as more is finished above the watermark; 0: nothing is.
+    pub(crate) fn ahead_number(&self) -> u64 {
+        let chunks = self.chunks();
+        let is_ahead = match &chunks.sealed {
+            Some((_, ahead)) => ahead.is_some(),
+            None => !chunks.open.is_empty(),
+        };
+        if is_ahead { self.finished() } else { 0 }
+    }
+
+    /// What is finished above `base`, and the highest leader epoch of it.
+    pub(crate) fn ahead(&self, base: i64) -> Option<AheadAndEpoch> {
+        let chunks = self.chunks();
+        match &chunks.sealed {
+            Some((sealed, ahead)) => ahead.clone().filter(|_| sealed.offset == base),
+            None => chunks.ahead(base, |chunk, word| chunks.open[chunk].words[word].load(Ordering::Acquire)),
         }
     }
 
@@ -131,6 +159,7 @@ impl Window {
         let mut chunks = self.chunks();
         if chunks.sealed.is_none() {
             let (mut sealed, mut is_whole, mut epoch) = (chunks.end(), true, chunks.leader_epoch);
+            let mut bits = Vec::with_capacity(chunks.open.len());
             for chunk in &chunks.open {
                 // Every word is fenced, and what counts is what was set before.
                 let before: Vec<u64> =
@@ -140,8 +169,10 @@ impl Window {
                     is_whole = false;
                 }
                 epoch = chunk.epoch_below(chunk.records.len()).or(epoch);
+                bits.push(before);
             }
-            chunks.sealed = Some(sealed);
+            let ahead = chunks.ahead(sealed.offset, |chunk, word| bits[chunk][word]);
+            chunks.sealed = Some((sealed, ahead));
             chunks.open.clear();
         }
         drop(chunks);
@@ -191,6 +222,26 @@ impl Chunks {
     fn end(&self) -> Position {
         let last = self.open.back().and_then(|last| last.epoch_below(last.records.len()));
         Position { offset: self.position, leader_epoch: last.or(self.leader_epoch) }
+    }
+}
+
+impl Chunks {
+    /// `bits`: those of a chunk's word.
+    fn ahead(&self, base: i64, bits: impl Fn(usize, usize) -> u64) -> Option<AheadAndEpoch> {
+        let mut ahead = Ahead::new(base);
+        let mut leader_epoch = self.leader_epoch;
+        for (at, chunk) in self.open.iter().enumerate() {
+            for (index, (offset, epoch)) in
+                chunk.records.iter().enumerate().filter(|(_, (offset, _))| *offset > base)
+            {
+                let finished = bits(at, index / BITS) & (1 << (index % BITS)) != 0;
+                ahead.push(*offset, finished);
+                if finished {
+                    leader_epoch = leader_epoch.max(*epoch);
+                }
+            }
+        }
+        (ahead.finished() > 0).then_some((ahead, leader_epoch))
     }
 }
 
@@ -309,7 +360,7 @@ mod tests {
     #[test]
     fn the_watermark_waits_for_the_first_record_without_an_ack() {
         let window = window_at(10);
-        let chunk = window.push(&batch(10..210));
+        let chunk = window.push(&batch(10..210), |_| false);
         for index in 0..200 {
             assert!(chunk.hand_out(index));
         }
@@ -326,7 +377,7 @@ mod tests {
     #[test]
     fn what_was_delivered_before_is_not_handed_out_again_and_holds_nothing_up() {
         let window = window_at(5);
-        let chunk = window.push(&batch(3..7));
+        let chunk = window.push(&batch(3..7), |_| false);
         assert!(!chunk.hand_out(0) && !chunk.hand_out(1));
         assert!(chunk.hand_out(2));
         assert_eq!(window.watermark().offset, 5);
@@ -335,24 +386,27 @@ mod tests {
     #[test]
     fn a_fence_separates_the_acks_that_count_from_those_that_do_not() {
         let window = window_at(0);
-        let chunk = window.push(&batch(0..4));
+        let chunk = window.push(&batch(0..5), |_| false);
         for index in 0..3 {
             assert!(chunk.hand_out(index));
         }
-        assert!(chunk.ack(0));
+        assert!(chunk.hand_out(4));
+        assert!(chunk.ack(0) && chunk.ack(4));
         window.close();
         assert!(!chunk.hand_out(3));
         assert!(chunk.ack(1));
         window.fence();
         assert!(!chunk.ack(2));
+        let (ahead, epoch) = window.ahead(2).expect("one is ahead");
+        assert_eq!((ahead.finished(), epoch), (1, Some(3)));
         assert_eq!(window.watermark().offset, 2);
-        assert_eq!((window.out(), window.finished()), (0, 2));
+        assert_eq!((window.out(), window.finished()), (0, 3));
     }
 
     #[test]
     fn a_record_that_is_dropped_stays_unfinished_and_is_told_once() {
         let window = window_at(0);
-        let chunk = window.push(&batch(0..3));
+        let chunk = window.push(&batch(0..3), |_| false);
         for index in 0..3 {
             assert!(chunk.hand_out(index));
         }
@@ -368,7 +422,7 @@ mod tests {
     fn acks_that_race_the_fence_count_exactly_where_they_were_told_so() {
         for round in 0..3_000 {
             let window = window_at(0);
-            let chunk = window.push(&batch(0..252));
+            let chunk = window.push(&batch(0..252), |_| false);
             for index in 0..252 {
                 assert!(chunk.hand_out(index));
             }

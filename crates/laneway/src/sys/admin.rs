@@ -37,14 +37,14 @@ pub(crate) struct TopicInfo {
 }
 
 impl Client {
-    /// Sends a commit. Answered by [`NativeEvent::Commit`](super::NativeEvent::Commit) on `queue`, sometime.
+    /// Sends a commit, each offset with its metadata. Answered by [`NativeEvent::Commit`](super::NativeEvent::Commit) on `queue`, sometime.
     pub(crate) fn commit(
         &self,
-        positions: &[(TopicPartition, Position)],
+        commits: &[(TopicPartition, Position, String)],
         queue: &Queue,
         token: u64,
     ) -> Result<(), KafkaError> {
-        let list = List::of_positions(positions)?;
+        let list = List::of_commits(commits)?;
         // SAFETY: client, list and queue are live; the list is copied, and without a callback the answer is
         // an event, that carries the token and never follows it.
         KafkaError::check(unsafe {

@@ -23,8 +23,8 @@ pub(crate) enum NativeEvent {
     Error { error: KafkaError, fatal: bool },
     /// The answer to a commit: for each partition the offset that was sent.
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
-    /// The answer to a question for committed offsets; a partition without one has no position.
-    Committed { token: u64, result: Result<PerPartition<Option<Position>>, KafkaError> },
+    /// The answer to a question for committed offsets, with their metadata; a partition without one has none.
+    Committed { token: u64, result: Result<PerPartition<Option<(Position, String)>>, KafkaError> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
     /// A record that went round its partition's queue.
@@ -113,10 +113,12 @@ impl Event {
         }
     }
 
-    fn committed(&self) -> Result<PerPartition<Option<Position>>, KafkaError> {
+    fn committed(&self) -> Result<PerPartition<Option<(Position, String)>>, KafkaError> {
         let found = |e: Element| {
-            let position = (e.offset != NO_OFFSET).then(|| e.position());
-            (e.partition, position, e.error)
+            // What is not UTF-8 is read as far as it can be: it is no map in any case.
+            let metadata = || String::from_utf8_lossy(&e.metadata).into_owned();
+            let committed = (e.offset != NO_OFFSET).then(|| (e.position(), metadata()));
+            (e.partition, committed, e.error)
         };
         Ok(self.committed_elements()?.into_iter().map(found).collect())
     }

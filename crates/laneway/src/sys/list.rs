@@ -6,14 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
-use std::ptr::{NonNull, addr_of};
+use std::ptr::{self, NonNull, addr_of};
 use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
 use rdkafka_sys::{
-    RD_KAFKA_OFFSET_INVALID, rd_kafka_topic_partition_get_leader_epoch, rd_kafka_topic_partition_list_add,
-    rd_kafka_topic_partition_list_destroy, rd_kafka_topic_partition_list_new,
-    rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
+    RD_KAFKA_OFFSET_INVALID, rd_kafka_mem_malloc, rd_kafka_topic_partition_get_leader_epoch,
+    rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
+    rd_kafka_topic_partition_list_new, rd_kafka_topic_partition_list_t,
+    rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
 };
 
 use super::error::KafkaError;
@@ -67,21 +68,44 @@ impl List {
     pub(super) fn of_positions(positions: &[(TopicPartition, Position)]) -> Result<Self, KafkaError> {
         let mut list = Self::with_capacity(positions.len());
         for (partition, position) in positions {
-            list.add(&partition.topic, partition.partition, Some(*position))?;
+            list.add(&partition.topic, partition.partition, Some((*position, "")))?;
         }
         Ok(list)
     }
 
-    fn add(&mut self, topic: &str, partition: i32, position: Option<Position>) -> Result<(), KafkaError> {
+    pub(super) fn of_commits(commits: &[(TopicPartition, Position, String)]) -> Result<Self, KafkaError> {
+        let mut list = Self::with_capacity(commits.len());
+        for (partition, position, metadata) in commits {
+            list.add(&partition.topic, partition.partition, Some((*position, metadata)))?;
+        }
+        Ok(list)
+    }
+
+    fn add(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        commit: Option<(Position, &str)>,
+    ) -> Result<(), KafkaError> {
         let name = CString::new(topic).map_err(|_| KafkaError::inner_nul(topic))?;
         // SAFETY: the list is live and ours, and the name is terminated and copied by the call. The element
-        // that it answers with is valid to the next change of the list, and used before that.
+        // that it answers with is valid to the next change of the list, and used before that. The memory for the
+        // metadata is as long as what is copied there.
         unsafe {
             let element = rd_kafka_topic_partition_list_add(self.0.as_ptr(), name.as_ptr(), partition);
-            if let Some(position) = position {
+            if let Some((position, metadata)) = commit {
                 (*element).offset = position.offset;
                 if let Some(epoch) = position.leader_epoch {
                     rd_kafka_topic_partition_set_leader_epoch(element, epoch);
+                }
+                if !metadata.is_empty() {
+                    // The list frees it, with the allocator that this call takes it from.
+                    let copy = rd_kafka_mem_malloc(ptr::null_mut(), metadata.len());
+                    if !copy.is_null() {
+                        copy.cast::<u8>().copy_from_nonoverlapping(metadata.as_ptr(), metadata.len());
+                        (*element).metadata = copy;
+                        (*element).metadata_size = metadata.len();
+                    }
                 }
             }
         }

@@ -40,7 +40,7 @@ fn what_is_committed_is_found_again_with_its_leader_epoch() {
 
     // The mock refuses an epoch that its leader has not reached, so this one arrives as it was given.
     let unreached = Position { offset: 7, leader_epoch: Some(3) };
-    client.commit(&[(all[0].clone(), unreached)], &queue, 10).unwrap();
+    client.commit(&[(all[0].clone(), unreached, String::new())], &queue, 10).unwrap();
     let event = next(&queue);
     let NativeEvent::Commit { token: 10, error: Some(error), partitions } = event else {
         panic!("{event:?}")
@@ -49,7 +49,8 @@ fn what_is_committed_is_found_again_with_its_leader_epoch() {
     assert_eq!(partitions, [(all[0].clone(), 7, Some(error))]);
 
     let position = Position { offset: 7, leader_epoch: Some(0) };
-    client.commit(&[(all[0].clone(), position)], &queue, 11).unwrap();
+    let metadata = "!map 地図 é".repeat(300);
+    client.commit(&[(all[0].clone(), position, metadata.clone())], &queue, 11).unwrap();
     let event = next(&queue);
     let NativeEvent::Commit { token: 11, error: None, partitions } = event else { panic!("{event:?}") };
     assert_eq!(partitions, [(all[0].clone(), 7, None)]);
@@ -59,7 +60,7 @@ fn what_is_committed_is_found_again_with_its_leader_epoch() {
     let NativeEvent::Committed { token: u64::MAX, result } = event else { panic!("{event:?}") };
     let mut found = result.unwrap();
     found.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(found[0], (all[0].clone(), Some(position), None));
+    assert_eq!(found[0], (all[0].clone(), Some((position, metadata)), None));
     assert_eq!(found[1], (all[1].clone(), None, None));
 }
 
@@ -186,7 +187,7 @@ fn a_member_that_is_assigned_paused_fetches_nothing_and_leaves_in_order() {
 
         // A member that a commit succeeds for is steady.
         let answers = client.new_queue();
-        client.commit(&[(all[0].clone(), Position::at(2))], &answers, 1).unwrap();
+        client.commit(&[(all[0].clone(), Position::at(2), String::new())], &answers, 1).unwrap();
         wait_for("a commit", || {
             assert!(main.poll().is_none_or(|event| !matches!(event, NativeEvent::Record(..))));
             answers.poll()
@@ -230,12 +231,12 @@ fn a_queue_wakes_when_it_is_no_longer_empty_and_never_after_its_drop() {
         }));
     }
     assert_eq!(Arc::strong_count(&wakes), 2);
-    client.commit(&[(TopicPartition::new("t", 0), Position::at(1))], &queue, 1).unwrap();
+    client.commit(&[(TopicPartition::new("t", 0), Position::at(1), String::new())], &queue, 1).unwrap();
     wait_for("a wake", || (wakes.load(Ordering::SeqCst) > 0).then_some(()));
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
     assert!(matches!(next(&queue), NativeEvent::Commit { token: 1, .. }));
 
-    client.commit(&[(TopicPartition::new("t", 0), Position::at(2))], &queue, 2).unwrap();
+    client.commit(&[(TopicPartition::new("t", 0), Position::at(2), String::new())], &queue, 2).unwrap();
     drop(queue);
     assert_eq!(Arc::strong_count(&wakes), 1);
 }
@@ -246,7 +247,7 @@ fn a_wake_that_panics_ends_nothing() {
     let client = cluster.client(&[]);
     let queue = client.new_queue();
     queue.on_ready(Arc::new(|| panic!("as a test")));
-    client.commit(&[(TopicPartition::new("t", 0), Position::at(1))], &queue, 1).unwrap();
+    client.commit(&[(TopicPartition::new("t", 0), Position::at(1), String::new())], &queue, 1).unwrap();
     assert!(matches!(next(&queue), NativeEvent::Commit { token: 1, .. }));
 }
 

@@ -50,7 +50,10 @@ fn cluster() -> Option<Cluster> {
     });
     let nodes = nodes.as_ref()?;
     for node in nodes.iter().filter(|node| node.pid().is_none()) {
-        node.start_again().expect("a node");
+        node.begin_to_start_again().expect("a node");
+    }
+    for node in nodes {
+        node.wait_until_ready(3).expect("all nodes up");
     }
     Some(Cluster { nodes, _alone: alone })
 }
@@ -74,9 +77,14 @@ impl Cluster {
 }
 
 fn two_members(scene: &Scene) -> [Member; 2] {
+    two_members_with(scene, None)
+}
+
+fn two_members_with(scene: &Scene, property: Option<(String, String)>) -> [Member; 2] {
+    let backoff = ("reconnect.backoff.max.ms".into(), "500".into());
     let spec = Spec {
         work: Work::Sleep(Duration::from_millis(2)),
-        properties: vec![("reconnect.backoff.max.ms".into(), "500".into())],
+        properties: [backoff].into_iter().chain(property).collect(),
         ..Spec::default()
     };
     let members = ["one", "two"].map(|name| scene.member(name, &spec));
@@ -107,12 +115,16 @@ fn coordinator_moves(protocol: Protocol) {
     let before = finished(&scene);
     wait_until(SOON, "work goes on", || finished(&scene) > before + 300);
     println!("{protocol}: work goes on {:?} after the coordinator was killed", begun.elapsed());
-    first.start_again().expect("the node is back");
+    first.begin_to_start_again().expect("the node comes back");
+    first.wait_until_ready(3).expect("the node is back");
+    // The other member now asks for committed offsets again: of the first coordinator, if that was kept, which is
+    // up and refuses.
+    let [one, two] = members;
+    assert_eq!(two.leave().uncommitted, 0);
+    wait_until(SOON, "all lanes with the other member", || one.lanes() == 6);
     traffic.end();
     scene.wait_until_finished(SOON);
-    for member in members {
-        assert_eq!(member.leave().uncommitted, 0);
-    }
+    assert_eq!(one.leave().uncommitted, 0);
     let report = check(&scene.recorder.history(), &Expect::graceful());
     report.assert_ok();
     println!("{protocol}, the coordinator killed: {report}");
@@ -158,11 +170,13 @@ fn prove_clusters_one_node_frozen_and_one_killed() {
     PROTOCOLS.into_iter().for_each(one_frozen_and_one_killed);
 }
 
-fn all_down(protocol: Protocol, down: Duration) {
+fn all_down(protocol: Protocol, down: Duration, session: Option<Duration>) {
     let Some(cluster) = cluster() else { return };
     let scene = cluster.scene("down", 6, protocol);
     scene.produce(4_000);
-    let members = two_members(&scene);
+    let session = session.filter(|_| protocol != Protocol::Consumer);
+    let session = session.map(|session| ("session.timeout.ms".into(), session.as_millis().to_string()));
+    let members = two_members_with(&scene, session);
     wait_until(SOON, "work is under way", || finished(&scene) > 300);
     for node in cluster.nodes {
         node.kill();
@@ -172,9 +186,9 @@ fn all_down(protocol: Protocol, down: Duration) {
     for node in cluster.nodes {
         node.begin_to_start_again().expect("a node that starts");
     }
-    wait_until(SOON, "the cluster is back", || {
-        scene.admin().broker_count(Duration::from_millis(500)).is_ok_and(|nodes| nodes == 3)
-    });
+    for node in cluster.nodes {
+        node.wait_until_ready(3).expect("the node is back");
+    }
     let back = Instant::now();
     // More than was fetched before.
     scene.produce(600);
@@ -191,13 +205,29 @@ fn all_down(protocol: Protocol, down: Duration) {
 #[test]
 #[ignore = "long: part of cargo xtask prove"]
 fn prove_clusters_all_nodes_down_for_20_s() {
-    PROTOCOLS.into_iter().for_each(|protocol| all_down(protocol, Duration::from_secs(20)));
+    PROTOCOLS.into_iter().for_each(|protocol| all_down(protocol, Duration::from_secs(20), None));
 }
 
 #[test]
 #[ignore = "long: part of cargo xtask prove"]
 fn prove_clusters_all_nodes_down_for_a_minute() {
-    PROTOCOLS.into_iter().for_each(|protocol| all_down(protocol, Duration::from_secs(60)));
+    PROTOCOLS.into_iter().for_each(|protocol| all_down(protocol, Duration::from_secs(60), None));
+}
+
+/// Outages that are longer than a session, again and again: `LANEWAY_ROUNDS` of them for each protocol.
+#[test]
+#[ignore = "long: part of cargo xtask prove"]
+fn prove_clusters_all_nodes_down_for_longer_than_a_session() {
+    let rounds = std::env::var("LANEWAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let only = std::env::var("LANEWAY_PROTOCOL").ok();
+    for round in 0..rounds {
+        for protocol in PROTOCOLS {
+            if only.as_ref().is_none_or(|only| *only == protocol.to_string()) {
+                println!("round {round}");
+                all_down(protocol, Duration::from_secs(10), Some(Duration::from_secs(6)));
+            }
+        }
+    }
 }
 
 /// What librdkafka says while it fetches: `debug` was set.
@@ -274,7 +304,7 @@ fn a_consumer_fetches_from_the_replica_in_its_rack_and_goes_on_when_that_dies() 
     cluster.nodes[1].kill();
     let before = finished(&scene);
     wait_until(SOON, "work goes on", || finished(&scene) > before + 300);
-    cluster.nodes[1].start_again().expect("the node is back");
+    cluster.nodes[1].begin_to_start_again().expect("the node comes back");
     traffic.end();
     scene.wait_until_finished(SOON);
     member.leave();

@@ -4,5 +4,6 @@
 mod bench;
 mod failures;
 mod handlers;
+mod maps;
 mod ordering;
 mod streaming;

@@ -33,8 +33,11 @@ fn key_of(record: &Record) -> String {
 struct Seen {
     now: AtomicUsize,
     most: AtomicUsize,
-    keys: Mutex<BTreeMap<String, (usize, usize, Vec<i64>)>>,
+    keys: Mutex<BTreeMap<String, OfKey>>,
 }
+
+/// Running now, at most, and what has ended.
+type OfKey = (usize, usize, Vec<i64>);
 
 impl Seen {
     fn begin(&self, record: &Record) {
@@ -206,8 +209,8 @@ fn how_many_run_at_once_can_be_changed_while_they_do() {
     running.0.set_concurrency(3);
     open.add_permits(7);
     wait_until(LONG, "three run", || is(3));
-    running.0.set_concurrency(100);
     running.0.set_lane_concurrency(10);
+    running.0.set_concurrency(100);
     wait_until(LONG, "ten run in each lane", || is(30));
     open.add_permits(1_000);
     wait_until(LONG, "all is committed", || (0..3).all(|number| bench.committed(number) == 30));
@@ -295,7 +298,9 @@ fn spawned_calls_of_one_lane_compute_beside_each_other() {
     let run = bench.runtime.spawn(consumer.run_spawned(move |_: Record| {
         let barrier = barrier.clone();
         // Both threads of the runtime are in here at once, or neither gets on.
-        async move { drop(barrier.wait()) }
+        async move {
+            barrier.wait();
+        }
     }));
     bench.fetcher.deliver(&bench.partition(0), 0..10, None);
     wait_until(LONG, "all is committed", || bench.committed(0) == 10);

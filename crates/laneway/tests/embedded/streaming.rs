@@ -119,7 +119,8 @@ fn a_lane_that_is_dropped_is_offered_again_from_the_first_record_without_an_ack(
     let mut lane = next_lane(&bench, &mut lanes);
     assert_eq!(bench.fetcher.starts().last().unwrap().1.offset, 3);
     bench.fetcher.deliver(&bench.partition(0), 3..6, None);
-    for expected in 3..6 {
+    // The one behind it was acked, and is remembered.
+    for expected in [3, 5] {
         let (record, ack) = next(&bench, &mut lane).expect("a record");
         assert_eq!(record.offset(), expected);
         ack.give().expect("in time");

@@ -5,10 +5,12 @@
 mod crashes;
 mod cycles;
 mod deadlines;
+mod keyed;
 mod lanes;
 mod moves;
 mod prove;
 mod statics;
+mod streams;
 mod superseded;
 mod support;
 mod thrown_out;

@@ -10,6 +10,7 @@ use laneway::Protocol;
 use crate::crashes::thrown_out_in_a_hold;
 use crate::deadlines::stops_around_a_rebalance;
 use crate::moves::{Churn, Churned, brief_members, churn, staying_lanes_beside_a_drain};
+use crate::superseded::passed_over;
 use crate::support::PROTOCOLS;
 
 /// Adds a line to the report and to the output.
@@ -46,8 +47,8 @@ fn prove_churned(name: &str, drain: Duration, silent: [f64; 3], churn: impl Fn(P
         report(&line);
         history.assert_ok();
         assert!(longest_leave < drain + Duration::from_millis(5_200), "a leave took {longest_leave:?}");
-        let silent = Duration::from_secs_f64(silent.min(10.0));
-        assert!(silence < silent, "{protocol}: a partition was silent for {silence:?}, not {silent:?}");
+        let seconds = silence.as_secs_f64();
+        assert!(seconds < silent, "{protocol}: a partition was silent for {seconds:.1} s, not {silent} s");
     }
 }
 
@@ -85,12 +86,12 @@ fn prove_2_long_drains() {
     let churn_of = Churn {
         members: 5,
         partitions: 24,
-        changes: 40,
+        changes: 30,
         pause: (600, 2_500),
         drain: Duration::from_secs(7),
         slow: Duration::from_secs(5),
     };
-    prove_churn("5 members, at every fifth change one drains for 5 s", &churn_of, [10.6, 8.0, 9.3]);
+    prove_churn("5 members, at every fifth change one drains for 5 s", &churn_of, [10.0, 8.0, 9.3]);
 }
 
 #[test]
@@ -105,17 +106,50 @@ fn prove_2_members_stopped_at_once() {
     );
 }
 
+/// What is free goes to the newest member, by Kafka's own assignors: as long as such members follow each other
+/// without a pause, nobody works on it. So this silence is told and not judged.
+#[test]
+#[ignore = "long: cargo xtask prove"]
+fn prove_2_members_stopped_while_they_join() {
+    let drain = Duration::from_millis(500);
+    let silent = [f64::INFINITY; 3];
+    prove_churned(
+        "stopped 350–650 ms after their start, without a pause, beside 3 that work",
+        drain,
+        silent,
+        |protocol| brief_members(protocol, 15, (350, 650)),
+    );
+}
+
 #[test]
 #[ignore = "long: cargo xtask prove"]
 fn prove_5_stops_at_every_point_of_a_rebalance() {
-    let delays: Vec<u64> = (0..24).map(|step| step * 100).collect();
+    let delays: Vec<u64> = (0..12).map(|step| step * 200).collect();
     for protocol in PROTOCOLS {
         let Some((leave, join)) = stops_around_a_rebalance(protocol, &delays) else { return };
         report(&format!(
-            "\n24 members stopped 0 to 2.3 s after another one had joined ({protocol}), beside drains of up to 0.7 s: no \
+            "\n12 members stopped 0 to 2.2 s after another one had joined ({protocol}), beside drains of up to 0.7 s: no \
              duplicate, loss or ghost; longest leave {:.1} s; the next member had its lanes within {:.1} s.",
             leave.as_secs_f64(),
             join.as_secs_f64()
+        ));
+    }
+}
+
+#[test]
+#[ignore = "long: cargo xtask prove"]
+fn prove_6_holds_that_the_group_passed_over() {
+    for protocol in PROTOCOLS {
+        let mut counts = (0, 0);
+        for _ in 0..3 {
+            let Some(report) = passed_over(protocol) else { return };
+            counts = (counts.0 + report.counts.duplicates, counts.1 + report.counts.overlaps);
+        }
+        report(&format!(
+            "\nThree holds of 4 s in the middle of which membership saw a new partition and joined again (only a hidden \
+             switch lets it, {protocol}): nothing lost; {} records of the lanes that drained came again, {} while the \
+             member before was still at them.",
+            counts.0, counts.1
         ));
     }
 }

@@ -62,6 +62,43 @@ fn a_static_member_that_is_stopped_and_started_again_moves_nothing() {
     }
 }
 
+/// Stopped in the middle of a rebalance it goes along to its end: else the group would wait for its session.
+#[test]
+fn a_static_member_that_is_stopped_in_a_hold_does_not_hold_up_the_group() {
+    for protocol in PROTOCOLS {
+        let Some(scene) = Scene::new("static-hold", 6, protocol) else { return };
+        let slow = |spec| Spec { work: Work::SleepAtFirst(Duration::from_secs(3)), ..spec };
+        let first = scene.member("first", &slow(named("first")));
+        let second = scene.member("second", &named("second"));
+        wait_until(Duration::from_secs(30), "both have their lanes", || {
+            first.lanes() == 3 && second.lanes() == 3
+        });
+        scene.produce(12);
+        let is_slow = || first.handle.status().lanes.iter().any(|lane| lane.in_flight > 0);
+        wait_until(Duration::from_secs(20), "a slow record is at work", is_slow);
+        let third = scene.member("third", &named("third"));
+        let holds = || {
+            first.handle.status().lanes.iter().any(|lane| lane.state == laneway::LaneState::Draining)
+                || third.rebalances() > 0
+        };
+        wait_until(Duration::from_secs(10), "a rebalance goes on", holds);
+        let summary = first.leave();
+        assert_eq!((summary.unfinished, summary.uncommitted), (0, 0), "{protocol}");
+        wait_until(Duration::from_secs(10), "the others work", || second.lanes() > 0 && third.lanes() > 0);
+        assert_eq!(scene.listed(), 3, "{protocol}");
+        scene.produce(60);
+        let again = scene.member("again", &named("first"));
+        wait_until(Duration::from_secs(10), "all lanes are open", || {
+            second.lanes() + third.lanes() + again.lanes() == 6
+        });
+        scene.wait_until_finished(Duration::from_secs(30));
+        for member in [second, third, again] {
+            member.leave();
+        }
+        check(&scene.recorder.history(), &Expect::graceful()).assert_ok();
+    }
+}
+
 /// A second process with the same name. In the classic protocols it takes the place, and the first one is
 /// fenced; with KIP-848 the broker refuses the second as long as the first one is there.
 #[test]

@@ -2,6 +2,7 @@
 //! (this test binary, started again), and the traffic they read.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -10,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use laneway::{
-    Consumer, Error, Event, Handle, Handler, LaneId, MakeHandler, OffsetReset, Outcome, Protocol, Record,
-    Summary, TopicPartition,
+    Builder, Consumer, Error, Event, Handle, Handler, LaneId, MakeHandler, OffsetReset, Outcome, Protocol,
+    Record, Summary, TopicPartition,
 };
 use laneway_testing::history::{MemberRecorder, Recorder};
 use laneway_testing::{Admin, Process, Producer, RealKafka, real_kafka_or_skip, unique, wait_until};
@@ -55,6 +56,8 @@ pub(crate) enum Work {
     Nothing,
     /// Sleeps, each time as long.
     Sleep(Duration),
+    /// By key, 64 at once: sleeps for up to so long, and fails at every tenth try.
+    Keyed(Duration),
     /// Sleeps on one partition; on the others every record takes a millisecond or two.
     SleepOn(i32, Duration),
     /// Likewise, on all partitions with even numbers.
@@ -135,6 +138,20 @@ impl Scene {
         producer.flush().expect("delivered");
     }
 
+    /// Produces as many records of each key, the keys in turn, each in a partition of its own choice.
+    pub(crate) fn produce_keyed(&self, keys: usize, each: usize) {
+        let producer = Producer::new(&self.brokers, &[]).expect("a producer").recording(&self.recorder);
+        for number in 0..keys * each {
+            let key = number % keys;
+            let partition = i32::try_from(key).unwrap() % self.partitions;
+            let text = format!("key-{key}");
+            producer
+                .send(&self.topic, partition, Some(text.as_bytes()), Some(b"payload"), &[], None)
+                .expect("sent");
+        }
+        producer.flush().expect("delivered");
+    }
+
     /// Produces at a rate until the returned guard is ended.
     pub(crate) fn traffic(&self, per_second: u64) -> Traffic {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -177,6 +194,7 @@ impl Scene {
             Work::SleepOn(partition, time) => (time.as_millis(), partition),
             Work::SleepOnEven(time) => (time.as_millis(), -2),
             Work::SleepAtFirst(time) => (time.as_millis(), -3),
+            Work::Keyed(time) => (time.as_millis(), -4),
             Work::Dial(_) => panic!("a dial reaches no other process"),
         };
         let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
@@ -287,7 +305,7 @@ pub(crate) fn runtime() -> &'static Runtime {
     })
 }
 
-fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
+pub(crate) fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     let recorder = scene.recorder.member(name);
     let mut builder = Consumer::builder()
         .brokers(&scene.brokers)
@@ -313,7 +331,23 @@ fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consumer, Error> {
     if spec.allow_long_drain {
         builder = builder.allow_drains_longer_than_the_rebalance_timeout();
     }
-    builder.build()
+    ordered(builder, spec.work).build()
+}
+
+/// In the order that the work wants.
+fn ordered(builder: Builder, work: Work) -> Builder {
+    match work {
+        Work::Keyed(_) => builder
+            .ordering(laneway::Ordering::Key)
+            .concurrency(64)
+            .backoff(Duration::from_millis(1), Duration::from_millis(20)),
+        _ => builder,
+    }
+}
+
+/// A random number below a limit.
+fn random(limit: u64) -> u64 {
+    RandomState::new().hash_one(limit) % limit
 }
 
 fn record_event(recorder: &MemberRecorder, event: &Event) {
@@ -368,6 +402,13 @@ impl Handler for RecordedLane {
         match self.work {
             Work::Nothing => {}
             Work::Sleep(time) => tokio::time::sleep(time).await,
+            Work::Keyed(longest) => {
+                let longest = u64::try_from(longest.as_micros()).unwrap();
+                tokio::time::sleep(Duration::from_micros(random(longest + 1))).await;
+                if random(10) == 0 {
+                    return Outcome::Retry { error: "one of ten".into(), after: None };
+                }
+            }
             Work::SleepOn(partition, time) if partition == record.partition() => {
                 tokio::time::sleep(time).await
             }
@@ -424,6 +465,7 @@ pub(crate) fn run_member_process() {
         -1 => Work::Sleep(time),
         -2 => Work::SleepOnEven(time),
         -3 => Work::SleepAtFirst(time),
+        -4 => Work::Keyed(time),
         partition => Work::SleepOn(partition, time),
     };
     let recorder = Recorder::to_file(Path::new(file)).expect("a history file");
@@ -447,7 +489,7 @@ pub(crate) fn run_member_process() {
         let (key, value) = property.split_once('=').expect("key=value");
         builder = builder.property(key, value);
     }
-    let consumer = builder.build().expect("a consumer");
+    let consumer = ordered(builder, work).build().expect("a consumer");
     let handle = consumer.handle();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async move {

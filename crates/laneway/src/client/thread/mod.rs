@@ -15,8 +15,9 @@ use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, Topic
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
+use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
-use crate::client::starts::{self, SearchResult};
+use crate::client::starts::{self, Asker, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use errors::commit_refusal;
@@ -30,7 +31,7 @@ use crate::event::Event;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec};
+use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 
 /// Everything a consumer runs with.
 pub(crate) struct Setup {
@@ -43,6 +44,7 @@ pub(crate) struct Setup {
     /// How records are worked on; what is for dead letters comes to it here.
     pub(crate) work: Work,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) offset_map_limit: usize,
     pub(crate) exit_at_end: bool,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) stuck: StuckHandlers,
@@ -150,7 +152,10 @@ impl ClientThread {
             fetcher: setup.fetcher,
             answers,
             asked,
+            asker: None,
             lanes: HashMap::new(),
+            ended: HashMap::new(),
+            maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
             search: None,
             ends: BTreeMap::new(),
@@ -289,6 +294,9 @@ impl ClientThread {
         while let Some(event) = self.world.answers.poll() {
             self.on_native(event);
         }
+        while let Some(event) = self.world.asker.as_ref().and_then(Asker::poll) {
+            self.on_native(event);
+        }
         for event in self.world.fetcher.poll() {
             match event {
                 FetcherEvent::Stray { partition, offset } => self.on_stray(partition, offset),
@@ -323,6 +331,13 @@ impl ClientThread {
                     if let Some(refused) = refused.as_ref().or(error.as_ref()) {
                         self.on_commit_refused(&partition.topic, refused);
                     }
+                }
+                let mut codes = partitions.iter().filter_map(|(.., error)| error.as_ref()).chain(&error);
+                if codes.any(|error| error.code == codes::OFFSET_METADATA_TOO_LARGE) {
+                    let done = self.world.maps.is_too_large();
+                    self.event(Event::Error {
+                        message: format!("the broker takes no metadata of this size: {done}"),
+                    });
                 }
                 let result = match error {
                     Some(error) => Err(commit_refusal(&error, &partitions)),
@@ -545,8 +560,8 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
-        reaper.take((fetcher, membership, answers, asked, fixed.work));
+        let World { fetcher, reaper, membership, answers, asked, asker, fixed, .. } = self.world;
+        reaper.take((fetcher, membership, asker, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));

@@ -1,0 +1,109 @@
+//! What is finished ahead of the watermark, on its way into commits and out of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use laneway_core::map::{FinishedAhead, Place, Text, decode, encode};
+use laneway_core::{LaneId, Position, TopicPartition};
+
+use crate::lane::{Finished, LaneShared};
+
+/// Writes and reads offset maps.
+pub(crate) struct Maps {
+    group: String,
+    /// UTF-16 units that a broker takes.
+    limit: usize,
+    /// In which characters it takes them.
+    text: Text,
+    /// The last commit held one in dense characters.
+    was_dense: bool,
+    /// Read and not yet given to their lanes.
+    read: HashMap<TopicPartition, Finished>,
+}
+
+impl Maps {
+    pub(crate) fn new(group: &str, limit: usize) -> Self {
+        let group = group.to_owned();
+        Self { group, limit, text: Text::Dense, was_dense: false, read: HashMap::new() }
+    }
+
+    /// The metadata for an offset that is committed for a lane, and the leader epoch to commit with it.
+    pub(crate) fn write(&mut self, at: Position, lane: &LaneShared) -> (Position, String) {
+        let Some((ahead, leader_epoch)) = lane.ahead(at.offset) else {
+            lane.forgotten.store(0, Ordering::Relaxed);
+            return (at, String::new());
+        };
+        let map = encode(&ahead, place(&self.group, &lane.id.partition), self.limit, self.text);
+        self.was_dense |= map.characters == Text::Dense && !map.text.is_empty();
+        lane.forgotten.store(map.forgotten, Ordering::Relaxed);
+        if map.text.is_empty() {
+            return (at, map.text);
+        }
+        // A newer one does no harm to the offset, and says of which log the records of the map are.
+        (Position { leader_epoch: at.leader_epoch.max(leader_epoch), ..at }, map.text)
+    }
+
+    pub(crate) fn begin_commit(&mut self) {
+        self.was_dense = false;
+    }
+
+    /// A broker refused the metadata of the last commit as too large. Answers what is done about it.
+    pub(crate) fn is_too_large(&mut self) -> String {
+        if self.was_dense {
+            self.text = Text::Base64;
+            return "offset maps are written in Base64 from now on".into();
+        }
+        self.limit = if self.limit > SMALLEST { self.limit / 2 } else { 0 };
+        format!("offset maps are written in at most {} characters from now on", self.limit)
+    }
+
+    /// Takes in what was committed with an offset. An error: why it is void, and nothing of it is used.
+    pub(crate) fn read(
+        &mut self,
+        partition: &TopicPartition,
+        at: Position,
+        metadata: &str,
+        end: Option<i64>,
+    ) -> Result<(), String> {
+        self.read.remove(partition);
+        let found =
+            decode(metadata, place(&self.group, partition), at.offset).map_err(|why| why.to_string())?;
+        if let (Some(highest), Some(end)) = (found.highest(), end)
+            && highest >= end
+        {
+            return Err(format!(
+                "it tells of offset {highest}, and the log ends at {end}: it is of another log"
+            ));
+        }
+        self.read.insert(partition.clone(), Finished { found, leader_epoch: at.leader_epoch });
+        Ok(())
+    }
+
+    /// What is finished of a lane that begins at `at`: as it was read, or as the lane knew that it takes the place of.
+    pub(crate) fn of_lane(
+        &mut self,
+        lane: &LaneId,
+        at: Position,
+        before: Option<&Arc<LaneShared>>,
+    ) -> Option<Finished> {
+        let read = self.read.remove(&lane.partition).filter(|read| read.found.base() == at.offset);
+        let before = before.filter(|before| before.id == *lane).and_then(|before| before.ahead(at.offset));
+        match before {
+            Some((ahead, leader_epoch)) => {
+                let place = place(&self.group, &lane.partition);
+                let all = encode(&ahead, place, usize::MAX, Text::Dense);
+                let found: Option<FinishedAhead> = decode(&all.text, place, at.offset).ok();
+                found.map(|found| Finished { found, leader_epoch })
+            }
+            None => read,
+        }
+    }
+}
+
+fn place<'a>(group: &'a str, partition: &'a TopicPartition) -> Place<'a> {
+    Place { group, topic: &partition.topic, partition: partition.partition }
+}
+
+/// Below this size a map that is refused is given up.
+const SMALLEST: usize = 64;

@@ -1,0 +1,175 @@
+//! Logs that are not a plain row of records: transactions that were aborted, compaction, a start that has moved, a
+//! damaged batch.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "real/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use laneway::{Consumer, Event, Protocol, Record};
+use laneway_testing::history::Recorder;
+use laneway_testing::{Producer, Reader, RealKafka, RealOptions, real_kafka_or_skip, unique, wait_until};
+
+use support::{Scene, Spec, runtime};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn spec(isolation: &str) -> Spec {
+    Spec { properties: vec![("isolation.level".into(), isolation.into())], ..Spec::default() }
+}
+
+/// Waits until a member's lag is 0, and so is the group's.
+fn wait_for_no_lag(scene: &Scene, member: &support::Member) {
+    let all: Vec<_> = (0..scene.partitions).map(|number| scene.partition(number)).collect();
+    let ends = scene.admin().end_offsets(&all).expect("ends");
+    wait_until(SOON, "a lag of 0", || {
+        let lanes = member.handle.status().lanes;
+        lanes.len() == all.len() && lanes.iter().all(|lane| lane.lag == Some(0))
+    });
+    wait_until(SOON, "commits up to the ends", || {
+        scene
+            .admin()
+            .committed(&scene.group, &all)
+            .is_ok_and(|found| all.iter().all(|of| found.get(of).is_some_and(|c| c.offset == ends[of])))
+    });
+}
+
+#[test]
+fn what_was_aborted_is_not_read_and_lag_reaches_0() {
+    for isolation in ["read_committed", "read_uncommitted"] {
+        let Some(scene) = Scene::new("aborted", 1, Protocol::Cooperative) else { return };
+        let producer =
+            Producer::new(&scene.brokers, &[("transactional.id", &unique("tx"))]).expect("a producer");
+        producer.init_transactions().unwrap();
+        for commits in [true, false, true, false] {
+            producer.begin_transaction().unwrap();
+            (0..10).for_each(|_| producer.send(&scene.topic, 0, None, Some(b"x"), &[], None).unwrap());
+            producer.flush().unwrap();
+            if commits {
+                producer.commit_transaction().unwrap()
+            } else {
+                producer.abort_transaction().unwrap()
+            }
+        }
+        let member = scene.member("only", &spec(isolation));
+        // The last thing in the log is the marker of a transaction, and before it, to one of the two, nothing.
+        wait_for_no_lag(&scene, &member);
+        let summary = member.leave();
+        let expected = if isolation == "read_committed" { 20 } else { 40 };
+        assert_eq!((summary.finished, summary.uncommitted), (expected, 0), "{isolation}");
+    }
+}
+
+/// One whose files may be changed, and which compacts at once.
+fn own_kafka() -> Option<&'static RealKafka> {
+    static OWN: OnceLock<RealKafka> = OnceLock::new();
+    real_kafka_or_skip()?;
+    let properties = vec![("log.cleaner.backoff.ms".to_owned(), "100".to_owned())];
+    let options = RealOptions { properties, ..RealOptions::default() };
+    Some(OWN.get_or_init(|| RealKafka::start(options).expect("a broker")))
+}
+
+#[test]
+fn a_compacted_log_is_read_over_its_holes_and_lag_reaches_0() {
+    let Some(kafka) = own_kafka() else { return };
+    let mut scene = Scene::on(kafka, "unused", 1, Protocol::Cooperative, Recorder::in_memory(), None);
+    scene.topic = unique("compacted");
+    let configs =
+        [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.001"), ("segment.ms", "100")];
+    scene.admin().create_topic(&scene.topic, 1, &configs).expect("a topic");
+    let producer = Producer::new(&scene.brokers, &[]).expect("a producer");
+    let left = || Reader::read_all(&scene.brokers, &scene.partition(0), SOON).expect("records").len();
+    // A segment is closed, and so compacted, by a record that comes after its time.
+    let mut sent = 0;
+    wait_until(SOON, "compaction", || {
+        for number in 0..20u8 {
+            producer.send(&scene.topic, 0, Some(&[number % 4]), Some(b"x"), &[], None).unwrap();
+        }
+        producer.flush().unwrap();
+        sent += 20;
+        left() < sent
+    });
+    let member = scene.member("only", &Spec::default());
+    wait_for_no_lag(&scene, &member);
+    let finished = member.leave().finished;
+    assert!((4..sent as u64).contains(&finished), "{finished} of {sent}");
+    assert!(finished >= left() as u64);
+}
+
+#[test]
+fn a_start_that_has_moved_past_the_commit_is_where_reading_goes_on() {
+    let Some(scene) = Scene::new("trimmed", 1, Protocol::Cooperative) else { return };
+    scene.produce(10);
+    let member = scene.member("first", &Spec::default());
+    scene.wait_until_finished(SOON);
+    member.leave();
+    scene.produce(50);
+    scene.admin().delete_records(&[(scene.partition(0), 40)]).expect("trimmed");
+    let member = scene.member("second", &Spec::default());
+    wait_for_no_lag(&scene, &member);
+    assert_eq!(member.leave().finished, 20);
+}
+
+/// Flips a bit in the last byte of the second batch of a partition, under the broker's hands.
+fn damage(kafka: &RealKafka, topic: &str) {
+    let path = kafka.data().join(format!("{topic}-0")).join("00000000000000000000.log");
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the log");
+    let end_of = |start: u64| {
+        let mut length = [0; 4];
+        file.read_exact_at(&mut length, start + 8).expect("a batch");
+        start + 12 + u64::from(u32::from_be_bytes(length))
+    };
+    let last = end_of(end_of(0)) - 1;
+    let mut byte = [0; 1];
+    file.read_exact_at(&mut byte, last).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 1], last).expect("written");
+}
+
+#[test]
+fn a_damaged_batch_stops_its_lane_there_and_is_named() {
+    let Some(kafka) = own_kafka() else { return };
+    let admin = laneway_testing::Admin::new(kafka.brokers()).unwrap();
+    admin.create_topic("damaged", 1, &[]).unwrap();
+    let producer = Producer::new(kafka.brokers(), &[]).unwrap();
+    for _ in 0..3 {
+        (0..10).for_each(|_| producer.send("damaged", 0, None, Some(b"payload"), &[], None).unwrap());
+        producer.flush().unwrap();
+    }
+    damage(kafka, "damaged");
+    let said = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let kept = said.clone();
+    let consumer = Consumer::builder()
+        .brokers(kafka.brokers())
+        .group("g")
+        .topics(["damaged"])
+        .offset_reset(laneway::OffsetReset::Earliest)
+        .property("check.crcs", "true")
+        .on_event(move |event| {
+            if let Event::Error { message } = event {
+                kept.lock().unwrap().push(message.clone());
+            }
+        })
+        .build()
+        .unwrap();
+    let handle = consumer.handle();
+    let run = runtime().spawn(consumer.run(|_: Record| async {}));
+    wait_until(SOON, "the damage to be told", || {
+        said.lock().unwrap().iter().any(|m| m.contains("damaged-0@10"))
+    });
+    // And it stays so.
+    let until = Instant::now() + Duration::from_secs(2);
+    wait_until(SOON, "a while", || Instant::now() >= until);
+    assert_eq!(handle.status().finished, 10);
+    let said = said.lock().unwrap().clone();
+    println!("said {} times, such as: {:?}", said.len(), said.first());
+    handle.stop();
+    let summary = runtime().block_on(run).unwrap().unwrap();
+    assert_eq!((summary.finished, summary.uncommitted), (10, 0));
+    let partition = laneway::TopicPartition::new("damaged", 0);
+    assert_eq!(admin.committed("g", std::slice::from_ref(&partition)).unwrap()[&partition].offset, 10);
+}
