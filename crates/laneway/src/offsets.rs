@@ -9,7 +9,7 @@ use laneway_core::map::{Place, Void, decode};
 use tokio::task::JoinSet;
 
 use crate::builder::Builder;
-use crate::client::{Patterns, Reaper};
+use crate::client::{Patterns, Reaper, advice, is_alert, is_transport};
 use crate::error::{Error, ErrorKind};
 use crate::properties::Clients;
 use crate::sys::{Client, GroupOffset, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
@@ -277,10 +277,10 @@ impl Asking {
                 Some(reason) if error.message.contains("certificate verify failed") => reason,
                 _ => error.message,
             };
-            // librdkafka calls it so too where a connection broke.
-            let is_refusal = REFUSALS.contains(&error.code) && !said.contains("Local: ");
-            if is_refusal && !said.contains("Disconnected") && !said.contains("SSL transport error") {
-                self.refused.get_or_insert_with(|| (Instant::now(), said.clone()));
+            let is_refusal = REFUSALS.contains(&error.code) && !is_transport(&said);
+            if is_refusal || is_alert(&said) {
+                let message = format!("{said}: {}", advice(&said));
+                self.refused.get_or_insert_with(|| (Instant::now(), message));
             }
             self.last_error = Some(said);
         }

@@ -14,6 +14,6 @@ mod world;
 pub(crate) use board::Board;
 pub(crate) use mailbox::{Mailbox, Message};
 pub(crate) use reaper::Reaper;
-pub(crate) use thread::{Setup, spawn};
+pub(crate) use thread::{Setup, advice, is_alert, is_transport, spawn};
 pub(crate) use topics::Patterns;
 pub(crate) use world::Spawn;

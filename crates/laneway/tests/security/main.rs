@@ -106,6 +106,51 @@ fn what_contradicts_itself_is_refused_before_anything_is_connected() {
     assert!(!format!("{consumer:?} {:?}", token(SOON)).contains(&token_mark()));
 }
 
+#[test]
+fn offsets_are_asked_for_in_every_way_to_prove_who_one_is_and_a_refusal_ends_that_within_seconds() {
+    let Some(broker) = secured() else { return };
+    let topic = broker.topic(10);
+    let ask = |builder: Builder| support::runtime().block_on(builder.offsets());
+    let oauth = broker.builder("SASLTLS", &topic).property("sasl.mechanism", "OAUTHBEARER");
+    for builder in [
+        broker.builder("TLS", &topic),
+        broker.user("SASLTLS", &topic, "SCRAM-SHA-256", "alice", PASSWORD),
+        oauth.token_provider(|| async { Ok::<_, String>(token(Duration::from_secs(60))) }),
+    ] {
+        let found = ask(builder).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((found.len(), found[0].committed, found[0].lag()), (1, None, Some(10)));
+    }
+    let failing = broker.builder("SASLTLS", &topic).property("sasl.mechanism", "OAUTHBEARER");
+    for (builder, kind, word) in [
+        (
+            broker.user("SASL", &topic, "PLAIN", "alice", "hunter2-is-wrong"),
+            ErrorKind::Refused,
+            "sasl.password",
+        ),
+        (
+            broker.builder("TLS", &topic).property("ssl.ca.pem", &broker.other_ca),
+            ErrorKind::Refused,
+            "ssl.ca.location",
+        ),
+        // Who may not describe the topic and the group.
+        (
+            broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(unique("group")),
+            ErrorKind::Refused,
+            "authorization failed",
+        ),
+        (
+            failing.token_provider(|| async { Err::<Token, _>("no such file") }),
+            ErrorKind::NoBroker,
+            "no such file",
+        ),
+    ] {
+        let error = ask(builder).expect_err("a refusal");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(word), "{word}: {error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
 fn permission(resource: Resource, operation: Operation) -> Permission {
     Permission { principal: "User:bob".into(), resource, operation, denied: false }
 }

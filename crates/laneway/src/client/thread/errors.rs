@@ -212,18 +212,18 @@ pub(super) fn commit_refusal(
 
 /// A TLS alert: the other side has ended the connection, and says why. With TLS 1.3 that it does not like our
 /// certificate comes when the connection already stands, as an error of the transport.
-fn is_alert(message: &str) -> bool {
+pub(crate) fn is_alert(message: &str) -> bool {
     message.contains("SSL alert number") || message.contains("alert certificate")
 }
 
 /// librdkafka calls it a failed authentication too when the connection breaks in the middle of the handshake
 /// (rdkafka_broker.c, `rd_kafka_broker_handle_SaslHandshake`): that is a broker that stops, not one that refuses.
-fn is_transport(message: &str) -> bool {
+pub(crate) fn is_transport(message: &str) -> bool {
     ["Local: ", "SSL transport error", "Disconnected"].iter().any(|sign| message.contains(sign))
 }
 
 /// What to do about a refused connection.
-fn advice(said: &str) -> &'static str {
+pub(crate) fn advice(said: &str) -> &'static str {
     if said.contains("has expired") || said.contains("not yet valid") {
         "renew it, or mend the clock of this machine"
     } else if said.contains("for another") {

@@ -3,6 +3,8 @@
 mod errors;
 mod subscription;
 
+pub(crate) use errors::{advice, is_alert, is_transport};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
