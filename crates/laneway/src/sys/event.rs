@@ -9,7 +9,7 @@ use rdkafka_sys as native;
 use rdkafka_sys::{rd_kafka_event_t, rd_kafka_message_t};
 
 use super::error::{KafkaError, codes, text};
-use super::list::{Element, NO_OFFSET, Names, read, read_element};
+use super::list::{Element, Names, read, read_element};
 use super::raw;
 
 /// Something that a queue brought.
@@ -23,8 +23,6 @@ pub(crate) enum NativeEvent {
     Error { error: KafkaError, fatal: bool },
     /// The answer to a commit: for each partition the offset that was sent.
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
-    /// The answer to a question for committed offsets, with their metadata; a partition without one has none.
-    Committed { token: u64, result: Result<PerPartition<Option<(Position, String)>>, KafkaError> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
     /// A record that went round its partition's queue.
@@ -64,9 +62,6 @@ impl Event {
                 error: KafkaError::option(self.code()),
                 partitions: self.partitions(|e| (e.partition, e.offset, e.error)),
             },
-            native::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => {
-                NativeEvent::Committed { token: self.token(), result: self.committed() }
-            }
             native::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
@@ -101,32 +96,6 @@ impl Event {
             let fatal = native::rd_kafka_event_error_is_fatal(self.0.as_ptr()) != 0;
             NativeEvent::Error { error: self.kafka_error(), fatal }
         }
-    }
-
-    fn committed(&self) -> Result<PerPartition<Option<(Position, String)>>, KafkaError> {
-        self.check()?;
-        // SAFETY: the event is live and of this kind; the groups, and what they point to, live as long as it
-        // does, and all of it is copied.
-        let elements = unsafe {
-            let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(self.0.as_ptr());
-            let mut count = 0;
-            let groups = native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-            if groups.is_null() || count == 0 {
-                return Err(KafkaError::new(codes::_FAIL, "the broker answered for no group"));
-            }
-            let group = *groups;
-            let error = native::rd_kafka_group_result_error(group);
-            if !error.is_null() {
-                let message = text(native::rd_kafka_error_string(error));
-                return Err(KafkaError::new(raw::rd_kafka_error_code(error), message));
-            }
-            read(native::rd_kafka_group_result_partitions(group))
-        };
-        let found = |e: Element| {
-            let position = e.position();
-            (e.partition, (e.offset != NO_OFFSET).then_some((position, e.metadata)), e.error)
-        };
-        Ok(elements.into_iter().map(found).collect())
     }
 
     fn offsets(&self) -> Result<PerPartition<Position>, KafkaError> {

@@ -25,7 +25,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use admin::{OffsetSpec, TopicInfo};
+pub(crate) use admin::{Committed, OffsetSpec, TopicInfo};
 pub(crate) use batch::NativeBatch;
 pub(crate) use client::Client;
 pub(crate) use config::Config;
