@@ -168,7 +168,10 @@ impl Member {
         if !overdue && now < hold.since + self.settings.grace && hold.remove.iter().any(is_leftover) {
             return false;
         }
-        if !hold.settled && !hold.lost && !overdue {
+        // Past the deadline a commit that is refused is given up, but not one that has no answer: the client does
+        // not join before it has, whatever it is answered (rdkafka_assignment.c 628–640), so waiting costs nothing.
+        let given_up = overdue && (self.commits.was_refused() || !port.member_is_known());
+        if !hold.settled && !hold.lost && !given_up {
             let settled = self.commit_rest(now, port);
             match &mut self.hold {
                 Some(hold) => hold.settled |= settled,
