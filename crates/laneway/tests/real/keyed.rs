@@ -34,7 +34,9 @@ pub(crate) fn keyed_moves(protocol: Protocol, keys: usize, each: usize, pause: D
             join(&mut members);
         }
     }
-    members.into_iter().for_each(|member| drop(member.leave()));
+    for member in members {
+        member.leave();
+    }
     Some(check(&scene.recorder.history(), &Expect::graceful().order(Order::Key)))
 }
 
