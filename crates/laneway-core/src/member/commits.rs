@@ -17,7 +17,7 @@ pub(super) struct Commits {
     due: Duration,
     /// Not before this, after one was refused.
     not_before: Duration,
-    /// The last one was refused.
+    /// The last one was refused, by a coordinator.
     refused: bool,
     /// Topics of a commit that was refused because of a partition: each is committed alone, to find which one.
     suspects: BTreeSet<Arc<str>>,
@@ -198,7 +198,8 @@ impl Member {
         if !acknowledged.is_empty() {
             port.report(Report::Committed(acknowledged));
         }
-        self.commits.refused = refused.is_some();
+        let is_refusal = |(failure, _): &(CommitFailure, String)| *failure != CommitFailure::NoCoordinator;
+        self.commits.refused = refused.as_ref().is_some_and(is_refusal);
         let Some((failure, error)) = refused else {
             self.clear_suspicion(&sent, None);
             self.on_commit_whole(&sent, standing);

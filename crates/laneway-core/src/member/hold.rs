@@ -168,8 +168,9 @@ impl Member {
         if !overdue && now < hold.since + self.settings.grace && hold.remove.iter().any(is_leftover) {
             return false;
         }
-        // Past the deadline a commit that is refused is given up, but not one that has no answer: the client does
-        // not join before it has, whatever it is answered (rdkafka_assignment.c 628–640), so waiting costs nothing.
+        // Past the deadline a commit that is refused is given up, but not one that has no answer, or for which there
+        // is no coordinator: the client does not join before that, whatever it is answered (rdkafka_assignment.c
+        // 628–640), so waiting costs nothing.
         let given_up = overdue && (self.commits.was_refused() || !port.member_is_known());
         if !hold.settled && !hold.lost && !given_up {
             let settled = self.commit_rest(now, port);
@@ -331,6 +332,9 @@ mod tests {
     fn a_commit_without_an_answer_is_waited_for_past_the_deadline_of_the_hold() {
         for protocol in [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer] {
             let (mut member, mut port, partition) = held(protocol);
+            answer_commit(&mut member, &mut port, Err((CommitFailure::NoCoordinator, "it loads".into())));
+            member.input(62 * SECOND, Input::Tick, &mut port);
+            assert_eq!((port.commits.len(), port.answers.len()), (2, 1), "{protocol:?}");
             answer_commit(&mut member, &mut port, Ok(vec![(partition, None)]));
             assert_eq!(port.answers.len(), 2, "{protocol:?}");
             assert_eq!(member.totals().uncommitted, 0);
