@@ -18,8 +18,10 @@ pub enum CommitFailure {
     /// UNKNOWN_TOPIC_OR_PART, TOPIC_AUTHORIZATION_FAILED: it is about a partition, and not about the member.
     /// Which one is not known where several were committed at once.
     Partition,
-    /// Anything that a later try may mend: transport, time-outs, a coordinator that moves or loads, or a
-    /// refusal that somebody may lift (authorization).
+    /// Transport, time-outs, a coordinator that moves or loads: there is no coordinator, for a join as little as
+    /// for a commit.
+    NoCoordinator,
+    /// Anything else that a later try may mend, as a refusal that somebody may lift (authorization).
     Other,
 }
 
@@ -54,7 +56,7 @@ pub fn verdict(failure: CommitFailure, standing: Standing) -> Verdict {
     use Standing as S;
     match (failure, standing) {
         (F::FencedInstance, _) => Verdict::Fatal,
-        (F::StaleEpoch | F::Partition | F::Other, _) => Verdict::Retry,
+        (F::StaleEpoch | F::Partition | F::NoCoordinator | F::Other, _) => Verdict::Retry,
         (F::RebalanceInProgress, S::Held | S::Past) => Verdict::Retry,
         // No JoinGroup goes out during a hold, so the generation can't have changed by our own doing.
         (F::UnknownMember | F::IllegalGeneration | F::FencedEpoch, S::Held) => Verdict::ThrownOut,

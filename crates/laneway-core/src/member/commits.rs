@@ -17,6 +17,8 @@ pub(super) struct Commits {
     due: Duration,
     /// Not before this, after one was refused.
     not_before: Duration,
+    /// The last one was refused, by a coordinator.
+    refused: bool,
     /// Topics of a commit that was refused because of a partition: each is committed alone, to find which one.
     suspects: BTreeSet<Arc<str>>,
 }
@@ -40,6 +42,11 @@ type Sorted = (Vec<(TopicPartition, Position)>, Option<(CommitFailure, String)>)
 impl Commits {
     pub(super) fn is_busy(&self) -> bool {
         self.sent.is_some()
+    }
+
+    /// Whether the last one that was answered, or could not be sent, was refused.
+    pub(super) fn was_refused(&self) -> bool {
+        self.sent.is_none() && self.refused
     }
 
     /// The client that was to answer is gone.
@@ -153,6 +160,7 @@ impl Member {
             }
         }
         if let Err(error) = port.commit(token, &offsets) {
+            self.commits.refused = true;
             self.commits.not_before = now + AGAIN;
             port.report(Report::CommitFailed(error));
             return false;
@@ -190,6 +198,8 @@ impl Member {
         if !acknowledged.is_empty() {
             port.report(Report::Committed(acknowledged));
         }
+        let is_refusal = |(failure, _): &(CommitFailure, String)| *failure != CommitFailure::NoCoordinator;
+        self.commits.refused = refused.as_ref().is_some_and(is_refusal);
         let Some((failure, error)) = refused else {
             self.clear_suspicion(&sent, None);
             self.on_commit_whole(&sent, standing);

@@ -168,7 +168,11 @@ impl Member {
         if !overdue && now < hold.since + self.settings.grace && hold.remove.iter().any(is_leftover) {
             return false;
         }
-        if !hold.settled && !hold.lost && !overdue {
+        // Past the deadline a commit that is refused is given up, but not one that has no answer, or for which there
+        // is no coordinator: the client does not join before that, whatever it is answered (rdkafka_assignment.c
+        // 628–640), so waiting costs nothing.
+        let given_up = overdue && (self.commits.was_refused() || !port.member_is_known());
+        if !hold.settled && !hold.lost && !given_up {
             let settled = self.commit_rest(now, port);
             match &mut self.hold {
                 Some(hold) => hold.settled |= settled,
@@ -240,3 +244,108 @@ impl Member {
 
 /// Why lanes are lost of a hold that the group did not wait for.
 const PASSED_ON: &str = "the group went on while the partitions were drained";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::commit::CommitFailure;
+    use crate::member::{CommitResult, Input, Settings};
+    use crate::port::Want;
+    use crate::start::Found;
+    use crate::types::{LaneId, Position};
+
+    /// A world in which nothing is answered but by the test.
+    #[derive(Default)]
+    struct Silent {
+        commits: Vec<u64>,
+        answers: Vec<Answer>,
+        search: u64,
+        opened: Vec<LaneId>,
+    }
+
+    impl Port for Silent {
+        fn join(&mut self) {}
+        fn member_is_known(&self) -> bool {
+            true
+        }
+        fn generation(&self) -> Option<i32> {
+            Some(1)
+        }
+        fn assignment(&self) -> Option<BTreeSet<TopicPartition>> {
+            None
+        }
+        fn answer(&mut self, answer: &Answer) -> Result<(), String> {
+            self.answers.push(answer.clone());
+            Ok(())
+        }
+        fn commit(&mut self, token: u64, _: &[(TopicPartition, Position)]) -> Result<(), String> {
+            self.commits.push(token);
+            Ok(())
+        }
+        fn find_starts(&mut self, token: u64, _: &[Want]) {
+            self.search = token;
+        }
+        fn unsubscribe(&mut self) {}
+        fn begin_close(&mut self) {}
+        fn discard(&mut self) {}
+        fn open(&mut self, lane: &LaneId, _: Position) -> Result<(), String> {
+            self.opened.push(lane.clone());
+            Ok(())
+        }
+        fn drain(&mut self, _: &LaneId, _: Duration) {}
+        fn cancel(&mut self, _: &LaneId) {}
+        fn progress(&self, _: &LaneId) -> Option<Position> {
+            None
+        }
+        fn report(&mut self, _: Report) {}
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A member whose lane has ended in a hold, and whose last commit has no answer long after the deadline.
+    fn held(protocol: Protocol) -> (Member, Silent, TopicPartition) {
+        let (drain, grace) = (10 * SECOND, 2 * SECOND);
+        let mut member =
+            Member::new(Settings { protocol, is_static: false, drain, grace, commit_interval: SECOND });
+        let (mut port, partition) = (Silent::default(), TopicPartition::new("t", 0));
+        member.input(Duration::ZERO, Input::Join, &mut port);
+        member.input(Duration::ZERO, Input::Assign(vec![partition.clone()]), &mut port);
+        let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
+        member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
+        let revoke = Input::Revoke { partitions: vec![partition.clone()], lost: false };
+        member.input(SECOND, revoke, &mut port);
+        let (lane, watermark) = (port.opened[0].clone(), Position::at(7));
+        member.input(2 * SECOND, Input::LaneEnded { lane, watermark, unfinished: 0 }, &mut port);
+        member.input(60 * SECOND, Input::Tick, &mut port);
+        assert_eq!((port.commits.len(), port.answers.len()), (1, 1), "{protocol:?}");
+        (member, port, partition)
+    }
+
+    fn answer_commit(member: &mut Member, port: &mut Silent, result: CommitResult) {
+        let token = *port.commits.last().unwrap();
+        member.input(61 * SECOND, Input::Committed { token, result }, port);
+    }
+
+    #[test]
+    fn a_commit_without_an_answer_is_waited_for_past_the_deadline_of_the_hold() {
+        for protocol in [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer] {
+            let (mut member, mut port, partition) = held(protocol);
+            answer_commit(&mut member, &mut port, Err((CommitFailure::NoCoordinator, "it loads".into())));
+            member.input(62 * SECOND, Input::Tick, &mut port);
+            assert_eq!((port.commits.len(), port.answers.len()), (2, 1), "{protocol:?}");
+            answer_commit(&mut member, &mut port, Ok(vec![(partition, None)]));
+            assert_eq!(port.answers.len(), 2, "{protocol:?}");
+            assert_eq!(member.totals().uncommitted, 0);
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_refused_past_the_deadline_of_the_hold_is_given_up() {
+        let (mut member, mut port, _) = held(Protocol::Eager);
+        answer_commit(&mut member, &mut port, Err((CommitFailure::Other, "no".into())));
+        assert_eq!(port.answers.last(), Some(&Answer::Clear));
+        assert_eq!(member.totals().uncommitted, 2);
+    }
+}

@@ -3,42 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
 use crate::fetcher::Wake;
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
-
-/// A client of its own that is asked for committed offsets.
-///
-/// A client asks the coordinator that it found first for as long as that broker is up, also when it is not the
-/// coordinator any more, and says so (rdkafka_coord.c, `rd_kafka_coord_req_fsm`; `rd_kafka_coord_cache_evict` is
-/// called for transactions alone). Only one that was made after that finds the new one.
-pub(crate) struct Asker {
-    // Queues are declared, and so dropped, before the client that they belong to.
-    main: Queue,
-    answers: Queue,
-    client: Arc<Client>,
-}
-
-impl Asker {
-    pub(crate) fn new(client: Arc<Client>, wake: &Wake) -> Self {
-        let answers = client.new_queue();
-        answers.on_ready(wake.clone());
-        Self { main: client.consumer_queue(), answers, client }
-    }
-
-    pub(crate) fn poll(&self) -> Option<NativeEvent> {
-        // The other clients have the same brokers, and the same errors.
-        while self.main.poll().is_some() {}
-        self.answers.poll()
-    }
-
-    pub(crate) fn asked(&self) -> (&Client, &Queue) {
-        (&self.client, &self.answers)
-    }
-}
+use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
 
 /// One search that is under way.
 #[derive(Debug)]
@@ -47,6 +18,8 @@ pub(crate) struct Search {
     asked: Instant,
     wanted: Vec<Want>,
     committed: Answer<Option<(Position, String)>>,
+    /// Brings what is committed, from the thread that waits for it.
+    awaited: Receiver<Result<Committed, KafkaError>>,
     starts: Answer<Position>,
     ends: Answer<Position>,
 }
@@ -74,19 +47,18 @@ pub(crate) struct Rules<'a> {
     pub(crate) known: &'a BTreeMap<String, i32>,
 }
 
-/// The three questions of a search; a native token is the search's, times four, plus one of these.
-const COMMITTED: u64 = 0;
+/// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
 const STARTS: u64 = 1;
 const ENDS: u64 = 2;
 
 impl Search {
-    /// Asks all three questions: the first of the one client, that knows the coordinator, the others of the other.
+    /// Asks all three questions. `wake` is called when what is committed is known.
     pub(crate) fn ask(
         token: u64,
         wanted: &[Want],
-        (coordinated, coordinated_queue): (&Client, &Queue),
-        (client, queue): (&Client, &Queue),
-        group: &str,
+        client: &Arc<Client>,
+        queue: &Queue,
+        wake: &Wake,
         read_committed: bool,
     ) -> Self {
         let partitions: Vec<TopicPartition> = wanted.iter().map(|want| want.partition.clone()).collect();
@@ -95,12 +67,20 @@ impl Search {
         let list = |spec, question| {
             client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
         };
-        let committed = coordinated.list_committed(group, &partitions, coordinated_queue, asked(COMMITTED));
+        let (answer, awaited) = channel();
+        let (asked_for, coordinated, wake) = (partitions.clone(), client.clone(), wake.clone());
+        let wait = move || {
+            // The search may be over before.
+            answer.send(coordinated.committed(&asked_for, TIMEOUT)).ok();
+            wake();
+        };
+        let thread = std::thread::Builder::new().name("laneway-committed".into()).spawn(wait);
         Self {
             token,
             asked: Instant::now(),
             wanted: wanted.to_vec(),
-            committed: failed(committed).map(Err),
+            committed: thread.err().map(|error| Err(KafkaError::new(codes::_FAIL, error.to_string()))),
+            awaited,
             starts: failed(list(OffsetSpec::Earliest, STARTS)).map(Err),
             ends: failed(list(OffsetSpec::Latest, ENDS)).map(Err),
         }
@@ -109,10 +89,6 @@ impl Search {
     /// Takes in an answer. True if it was of this search.
     pub(crate) fn take(&mut self, event: &NativeEvent) -> bool {
         match event {
-            NativeEvent::Committed { token, result } if *token == self.token * 4 + COMMITTED => {
-                self.committed = Some(by_partition(result));
-                true
-            }
             NativeEvent::Offsets { token, result } if *token == self.token * 4 + STARTS => {
                 self.starts = Some(by_partition(result));
                 true
@@ -126,14 +102,12 @@ impl Search {
     }
 
     /// All questions are answered, or the rest is no longer waited for.
-    pub(crate) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&mut self) -> bool {
+        if let Ok(committed) = self.awaited.try_recv() {
+            self.committed = Some(by_partition(&committed));
+        }
         let answered = self.committed.is_some() && self.starts.is_some() && self.ends.is_some();
         answered || self.asked.elapsed() >= TIMEOUT
-    }
-
-    /// It was another broker than the group's coordinator that was asked for the committed offsets.
-    pub(crate) fn missed_the_coordinator(&self) -> bool {
-        matches!(&self.committed, Some(Err(error)) if error.code == codes::NOT_COORDINATOR)
     }
 
     /// Puts the answers together.

@@ -12,7 +12,7 @@ use laneway_core::{
 use super::maps::Maps;
 use super::membership::Membership;
 use super::reaper::Reaper;
-use super::starts::{Asker, Rules, Search, SearchResult};
+use super::starts::{Rules, Search, SearchResult};
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
@@ -32,8 +32,6 @@ pub(crate) struct World {
     /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
     pub(super) answers: Queue,
     pub(super) asked: Arc<Client>,
-    /// Asked instead for what is committed, since the group's coordinator has moved.
-    pub(super) asker: Option<Asker>,
     pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
     /// Lanes that have ended and may still be committed, or opened again.
     pub(super) ended: HashMap<TopicPartition, Arc<LaneShared>>,
@@ -82,9 +80,6 @@ impl World {
     /// The result of the search, if all its questions are answered.
     pub(super) fn finish_search(&mut self) -> Option<SearchResult> {
         let search = self.search.take_if(|search| search.is_answered())?;
-        if search.missed_the_coordinator() {
-            self.ask_another();
-        }
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
         let result = search.finish(&Rules { reset: self.fixed.reset, known });
@@ -102,22 +97,6 @@ impl World {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
         Some(result)
-    }
-
-    /// What is committed is asked of a new client from now on, that finds the coordinator as it is now.
-    fn ask_another(&mut self) {
-        let config = self.fixed.clients.fetcher_config().map_err(|error| error.to_string());
-        let client = match config.and_then(Client::new) {
-            Ok(client) => client,
-            Err(error) => return self.error(format!("could not make a client: {error}")),
-        };
-        if let Some(tokens) = &self.fixed.clients.tokens {
-            tokens.serve(&client);
-        }
-        let asker = Asker::new(client, &self.fixed.wake);
-        if let Some(old) = self.asker.replace(asker) {
-            self.reaper.take(old);
-        }
     }
 
     pub(super) fn event(&self, event: Event) {
@@ -243,10 +222,8 @@ impl Port for World {
 
     fn find_starts(&mut self, token: u64, wanted: &[Want]) {
         let read_committed = self.fixed.clients.read_committed;
-        let asked: (&Client, &Queue) = (&self.asked, &self.answers);
-        let coordinated = self.asker.as_ref().map_or(asked, Asker::asked);
-        let group = &self.fixed.group;
-        self.search = Some(Search::ask(token, wanted, coordinated, asked, group, read_committed));
+        let (client, answers, wake) = (&self.asked, &self.answers, &self.fixed.wake);
+        self.search = Some(Search::ask(token, wanted, client, answers, wake, read_committed));
     }
 
     fn unsubscribe(&mut self) {

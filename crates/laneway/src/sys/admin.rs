@@ -1,4 +1,5 @@
-//! Questions to the brokers: commits, offsets and metadata. All but metadata answer through a queue.
+//! Questions to the brokers: commits, offsets and metadata. Commits and the bounds of logs are
+//! answered through a queue.
 
 use std::ffi::CString;
 use std::ptr::{self, NonNull, addr_of};
@@ -14,8 +15,8 @@ use rdkafka_sys::{
 
 use super::client::{Client, Topic};
 use super::error::{KafkaError, text};
-use super::event::opaque;
-use super::list::List;
+use super::event::{PerPartition, opaque};
+use super::list::{Element, List, NO_OFFSET};
 use super::queue::Queue;
 use super::raw;
 
@@ -36,6 +37,9 @@ pub(crate) struct TopicInfo {
     pub(crate) error: Option<KafkaError>,
 }
 
+/// What is committed, with its metadata.
+pub(crate) type Committed = PerPartition<Option<(Position, String)>>;
+
 impl Client {
     /// Sends a commit, each offset with its metadata. Answered by [`NativeEvent::Commit`](super::NativeEvent::Commit) on `queue`, sometime.
     pub(crate) fn commit(
@@ -52,42 +56,42 @@ impl Client {
         })
     }
 
-    /// Asks for committed offsets that no transaction is about to change. Answered by
-    /// [`NativeEvent::Committed`](super::NativeEvent::Committed) on `queue`, perhaps late: there is no timeout.
+    /// Asks for the offsets that are committed in this client's group, and waits for the answer; a partition without
+    /// one has none. With `read_committed` none of them is about to be changed by a transaction.
     ///
-    /// With one librdkafka would end the process: a question that times out before its coordinator is found is
-    /// freed, and freed again when it is found (rdkafka_admin.c, `rd_kafka_admin_coord_request` answers
-    /// `_DESTROY`, and rdkafka_coord.c then calls `rd_kafka_admin_coord_response_parse`). So it has the longest
-    /// timeout there can be, an hour.
-    pub(crate) fn list_committed(
+    /// The question that does not wait (`rd_kafka_ListConsumerGroupOffsets`) is no good. It goes to the coordinator
+    /// that was found first for as long as that is asked anything, also after the group has moved to another
+    /// (rdkafka_coord.c: `rd_kafka_coord_cache_evict` is called for transactions alone): it is refused then, or never
+    /// answered, for ever. And where it times out before a coordinator is found it is freed twice. This one goes
+    /// where the client's own group is.
+    pub(crate) fn committed(
         &self,
-        group: &str,
         partitions: &[TopicPartition],
-        queue: &Queue,
-        token: u64,
-    ) -> Result<(), KafkaError> {
-        self.ask_committed(group, Some(partitions), true, queue, token)
+        timeout: Duration,
+    ) -> Result<Committed, KafkaError> {
+        let list = List::of_partitions(partitions)?;
+        // SAFETY: client and list are live; the list is ours, and nothing is left of it with the client.
+        KafkaError::check(unsafe {
+            raw::rd_kafka_committed(self.as_ptr(), list.as_ptr(), milliseconds(timeout))
+        })?;
+        let found = |e: Element| {
+            // What is not UTF-8 is read as far as it can be: it is no map in any case.
+            let metadata = || String::from_utf8_lossy(&e.metadata).into_owned();
+            let committed = (e.offset != NO_OFFSET).then(|| (e.position(), metadata()));
+            (e.partition, committed, e.error)
+        };
+        Ok(list.read().into_iter().map(found).collect())
     }
 
     /// Asks for what a group has committed, with the metadata: for these partitions, or for all that there are.
-    /// Answered on `queue`, which is for this alone, and perhaps late: see [`Client::list_committed`]. What a
-    /// transaction is about to change is answered as it is.
+    /// Answered on `queue`, which is for this alone, and perhaps late: where the native timeout passes before a
+    /// coordinator is found the question is freed twice (rdkafka_admin.c, rdkafka_coord.c), so it is the longest there
+    /// can be, an hour. What a transaction is about to change is answered as it is.
     pub(crate) fn list_group_offsets(
         &self,
         group: &str,
         partitions: Option<&[TopicPartition]>,
         queue: &Queue,
-    ) -> Result<(), KafkaError> {
-        self.ask_committed(group, partitions, false, queue, 0)
-    }
-
-    fn ask_committed(
-        &self,
-        group: &str,
-        partitions: Option<&[TopicPartition]>,
-        stable: bool,
-        queue: &Queue,
-        token: u64,
     ) -> Result<(), KafkaError> {
         let group = CString::new(group).map_err(|_| KafkaError::inner_nul(group))?;
         let list = partitions.map(List::of_partitions).transpose()?;
@@ -95,7 +99,7 @@ impl Client {
         let options = Options::new(
             self,
             rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
-            token,
+            0,
             LONGEST_TIMEOUT,
         )?;
         // SAFETY: client, options and queue are live, and so is the list, unless it is null, which asks for all; the
@@ -103,7 +107,7 @@ impl Client {
         unsafe {
             KafkaError::take(native::rd_kafka_AdminOptions_set_require_stable_offsets(
                 options.0.as_ptr(),
-                stable.into(),
+                0,
             ))?;
             let mut request = native::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list);
             native::rd_kafka_ListConsumerGroupOffsets(

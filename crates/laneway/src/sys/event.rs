@@ -23,8 +23,6 @@ pub(crate) enum NativeEvent {
     Error { error: KafkaError, fatal: bool },
     /// The answer to a commit: for each partition the offset that was sent.
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
-    /// The answer to a question for committed offsets, with their metadata; a partition without one has none.
-    Committed { token: u64, result: Result<PerPartition<Option<(Position, String)>>, KafkaError> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
     /// A record that went round its partition's queue.
@@ -74,9 +72,6 @@ impl Event {
                 error: KafkaError::option(self.code()),
                 partitions: self.partitions(|e| (e.partition, e.offset, e.error)),
             },
-            native::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => {
-                NativeEvent::Committed { token: self.token(), result: self.committed() }
-            }
             native::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
@@ -111,16 +106,6 @@ impl Event {
             let fatal = native::rd_kafka_event_error_is_fatal(self.0.as_ptr()) != 0;
             NativeEvent::Error { error: self.kafka_error(), fatal }
         }
-    }
-
-    fn committed(&self) -> Result<PerPartition<Option<(Position, String)>>, KafkaError> {
-        let found = |e: Element| {
-            // What is not UTF-8 is read as far as it can be: it is no map in any case.
-            let metadata = || String::from_utf8_lossy(&e.metadata).into_owned();
-            let committed = (e.offset != NO_OFFSET).then(|| (e.position(), metadata()));
-            (e.partition, committed, e.error)
-        };
-        Ok(self.committed_elements()?.into_iter().map(found).collect())
     }
 
     /// The answer to a question for committed offsets, with their metadata; `None` if this is another event.

@@ -26,7 +26,7 @@ mod raw;
 mod tests;
 mod token;
 
-pub(crate) use admin::{OffsetSpec, TopicInfo};
+pub(crate) use admin::{Committed, OffsetSpec, TopicInfo};
 pub(crate) use batch::NativeBatch;
 pub(crate) use client::Client;
 pub(crate) use config::Config;

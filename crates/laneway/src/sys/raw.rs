@@ -55,6 +55,11 @@ unsafe extern "C" {
         callback: CommitCallback,
         opaque: *mut c_void,
     ) -> c_int;
+    pub(super) fn rd_kafka_committed(
+        rk: *mut rd_kafka_t,
+        partitions: *mut rd_kafka_topic_partition_list_t,
+        timeout_ms: c_int,
+    ) -> c_int;
     pub(super) fn rd_kafka_metadata(
         rk: *mut rd_kafka_t,
         all_topics: c_int,

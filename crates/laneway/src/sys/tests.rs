@@ -55,10 +55,7 @@ fn what_is_committed_is_found_again_with_its_leader_epoch() {
     let NativeEvent::Commit { token: 11, error: None, partitions } = event else { panic!("{event:?}") };
     assert_eq!(partitions, [(all[0].clone(), 7, None)]);
 
-    client.list_committed("g", &all, &queue, u64::MAX).unwrap();
-    let event = next(&queue);
-    let NativeEvent::Committed { token: u64::MAX, result } = event else { panic!("{event:?}") };
-    let mut found = result.unwrap();
+    let mut found = client.committed(&all, TIMEOUT).unwrap();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(found[0], (all[0].clone(), Some((position, metadata)), None));
     assert_eq!(found[1], (all[1].clone(), None, None));
@@ -69,15 +66,11 @@ fn a_coordinator_that_is_found_late_does_no_harm() {
     let cluster = MockCluster::new("t", 1);
     let all = partitions(1);
     let client = cluster.client(&[]);
-    let queue = client.new_queue();
     client.metadata_of("t", TIMEOUT).unwrap();
-    // With a timeout that is shorter than this the process was ended by an assertion.
     cluster.slow(Duration::from_millis(1_500));
-    client.list_committed("g", &all, &queue, 1).unwrap();
-    client.list_committed("g", &all, &queue, 2).unwrap();
-    for _ in 0..2 {
-        assert!(matches!(next(&queue), NativeEvent::Committed { result: Ok(_), .. }));
-    }
+    let error = client.committed(&all, Duration::from_millis(300)).unwrap_err();
+    assert_eq!(error.code, codes::_TIMED_OUT);
+    assert_eq!(client.committed(&all, TIMEOUT).unwrap(), [(all[0].clone(), None, None)]);
 }
 
 #[test]
@@ -104,10 +97,6 @@ fn a_question_that_can_not_be_answered_is_an_error_with_its_token() {
     let cluster = MockCluster::new("t", 1);
     let client = cluster.client(&[]);
     let queue = client.new_queue();
-    client.list_committed("g", &[], &queue, 1).unwrap();
-    let NativeEvent::Committed { token: 1, result: Err(error) } = next(&queue) else { panic!() };
-    assert_eq!(error.code, codes::_INVALID_ARG);
-
     let unknown = [TopicPartition::new("t", 9)];
     client.list_offsets(&unknown, OffsetSpec::Latest, false, &queue, 2, Duration::from_secs(1)).unwrap();
     let NativeEvent::Offsets { token: 2, result } = next(&queue) else { panic!() };

@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod support;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,6 +99,19 @@ fn finished(scene: &Scene) -> usize {
     history.events().iter().filter(|event| matches!(event.what, What::Finished { .. })).count()
 }
 
+/// Records that were finished so far and may come again: everything above what is committed.
+fn uncommitted(scene: &Scene) -> u64 {
+    let mut committed = HashMap::new();
+    let history = scene.recorder.history();
+    for event in history.events() {
+        if let What::Committed { partition, offset, .. } = &event.what {
+            committed.insert(partition.clone(), *offset);
+        }
+    }
+    let committed: i64 = committed.values().sum();
+    u64::try_from(finished(scene)).unwrap() - u64::try_from(committed).unwrap()
+}
+
 fn coordinator_moves(protocol: Protocol) {
     let Some(cluster) = cluster() else { return };
     let scene = cluster.scene("moves", 6, protocol);
@@ -183,6 +197,8 @@ fn all_down(protocol: Protocol, down: Duration, session: Option<Duration>) {
     }
     let until = Instant::now() + down;
     wait_until(SOON * 2, "a while without a node", || Instant::now() >= until);
+    // All that was fetched before went on being worked on, and could not be committed.
+    let uncommitted = uncommitted(&scene);
     for node in cluster.nodes {
         node.begin_to_start_again().expect("a node that starts");
     }
@@ -200,6 +216,11 @@ fn all_down(protocol: Protocol, down: Duration, session: Option<Duration>) {
     let report = check(&scene.recorder.history(), &Expect::crashes());
     report.assert_ok();
     println!("{protocol}, all down for {down:?}: {report}");
+    let repeated = report.counts.duplicates;
+    assert!(
+        repeated <= uncommitted,
+        "{repeated} records came again, and only {uncommitted} were not committed"
+    );
 }
 
 #[test]

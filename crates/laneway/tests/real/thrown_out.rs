@@ -1,6 +1,6 @@
 //! Groups that go on without a member in the middle of its hold, and coordinators that go.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use laneway::Protocol;
 use laneway_testing::history::{Expect, Recorder, check};
@@ -60,6 +60,36 @@ fn a_member_frozen_in_a_hold_comes_back_and_nothing_is_lost() {
     }
 }
 
+/// The broker is away for `longer` than the drain that goes on, if that is said.
+fn coordinator_killed_in_a_hold(kafka: &'static RealKafka, protocol: Protocol, longer: Option<Duration>) {
+    let scene = Scene::on(kafka, "coordinator", 4, protocol, Recorder::in_memory(), None);
+    scene.produce(8);
+    // With sessions as they are by default, so that the broker is back in time.
+    let drain = if longer.is_some() { Duration::from_secs(6) } else { Spec::default().drain };
+    let spec = |spec| Spec { properties: Vec::new(), drain, ..spec };
+    let first = scene.member("first", &spec(slow(protocol)));
+    wait_until(Duration::from_secs(30), "the quick lanes are through", || scene.unfinished() <= 4);
+    let second = scene.member("second", &spec(quick(protocol)));
+    wait_until(Duration::from_secs(20), "a drain goes on", || drains(&first));
+    kafka.kill();
+    if let Some(longer) = longer {
+        let until = Instant::now() + drain + longer;
+        wait_until(Duration::from_secs(60), "the hold's deadline is over", || Instant::now() >= until);
+    }
+    kafka.start_again().expect("the broker is back");
+    let back = Instant::now();
+    scene.produce(400);
+    wait_until(Duration::from_secs(60), "both have lanes", || second.lanes() == 2 && first.lanes() == 2);
+    scene.wait_until_finished(Duration::from_secs(90));
+    println!("{protocol}: everything is finished {:?} after the broker was back", back.elapsed());
+    first.handle.stop();
+    second.leave();
+    first.leave();
+    let report = check(&scene.recorder.history(), &Expect::crashes());
+    println!("{protocol}, coordinator gone in a hold: {report}");
+    report.assert_ok();
+}
+
 #[test]
 fn a_coordinator_killed_in_a_hold_and_started_again_loses_nothing() {
     if real_kafka_or_skip().is_none() {
@@ -68,25 +98,37 @@ fn a_coordinator_killed_in_a_hold_and_started_again_loses_nothing() {
     let kafka: &'static RealKafka =
         Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
     for protocol in PROTOCOLS {
-        let scene = Scene::on(kafka, "coordinator", 4, protocol, Recorder::in_memory(), None);
-        scene.produce(8);
-        // With sessions as they are by default, so that the broker is back in time.
-        let spec = |spec| Spec { properties: Vec::new(), ..spec };
-        let first = scene.member("first", &spec(slow(protocol)));
-        wait_until(Duration::from_secs(30), "the quick lanes are through", || scene.unfinished() <= 4);
-        let second = scene.member("second", &spec(quick(protocol)));
-        wait_until(Duration::from_secs(20), "a drain goes on", || drains(&first));
-        kafka.kill();
-        kafka.start_again().expect("the broker is back");
-        scene.produce(400);
-        wait_until(Duration::from_secs(60), "both have lanes", || second.lanes() == 2 && first.lanes() == 2);
-        scene.wait_until_finished(Duration::from_secs(90));
-        first.handle.stop();
-        second.leave();
-        first.leave();
-        let report = check(&scene.recorder.history(), &Expect::crashes());
-        println!("{protocol}, coordinator gone in a hold: {report}");
-        report.assert_ok();
+        coordinator_killed_in_a_hold(kafka, protocol, None);
+    }
+    kafka.kill();
+}
+
+#[test]
+fn a_coordinator_that_is_away_for_longer_than_a_hold_lasts_has_nothing_repeated() {
+    if real_kafka_or_skip().is_none() {
+        return;
+    }
+    let kafka: &'static RealKafka =
+        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    // What is left of the hold after its drain, and the time to notice.
+    coordinator_killed_in_a_hold(kafka, Protocol::Eager, Some(Duration::from_secs(7)));
+    kafka.kill();
+}
+
+/// `LANEWAY_ROUNDS` times for each protocol.
+#[test]
+#[ignore = "long: part of cargo xtask prove"]
+fn prove_a_coordinator_killed_in_a_hold_again_and_again() {
+    if real_kafka_or_skip().is_none() {
+        return;
+    }
+    let rounds = std::env::var("LANEWAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let only = std::env::var("LANEWAY_PROTOCOL").ok();
+    let is_meant = |protocol: &Protocol| only.as_ref().is_none_or(|only| *only == protocol.to_string());
+    let kafka: &'static RealKafka =
+        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    for protocol in (0..rounds).flat_map(|_| PROTOCOLS).filter(is_meant) {
+        coordinator_killed_in_a_hold(kafka, protocol, None);
     }
     kafka.kill();
 }

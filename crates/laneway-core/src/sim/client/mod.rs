@@ -344,7 +344,7 @@ impl Client {
             self.leaving = None;
         }
         while let Some(index) = self.commits.iter().position(|commit| now >= commit.until) {
-            self.finish_commit(index, Err(CommitFailure::Other));
+            self.finish_commit(index, Err(CommitFailure::NoCoordinator));
         }
         self.serve();
     }
@@ -405,6 +405,7 @@ fn failure(refusal: Refusal) -> CommitFailure {
         Refusal::StaleEpoch => CommitFailure::StaleEpoch,
         Refusal::FencedEpoch => CommitFailure::FencedEpoch,
         Refusal::Partition => CommitFailure::Partition,
-        Refusal::MemberIdRequired | Refusal::Unavailable => CommitFailure::Other,
+        Refusal::Unavailable => CommitFailure::NoCoordinator,
+        Refusal::MemberIdRequired => CommitFailure::Other,
     }
 }

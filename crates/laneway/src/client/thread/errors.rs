@@ -253,6 +253,13 @@ fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
             CommitFailure::Partition
         }
         codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
+        codes::COORDINATOR_LOAD_IN_PROGRESS
+        | codes::COORDINATOR_NOT_AVAILABLE
+        | codes::NOT_COORDINATOR
+        | codes::REQUEST_TIMED_OUT
+        | codes::_WAIT_COORD
+        | codes::_TRANSPORT
+        | codes::_TIMED_OUT => CommitFailure::NoCoordinator,
         _ => CommitFailure::Other,
     };
     (failure, error.to_string())

@@ -17,7 +17,7 @@ use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
-use crate::client::starts::{self, Asker, SearchResult};
+use crate::client::starts::{self, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use errors::commit_refusal;
@@ -153,7 +153,6 @@ impl ClientThread {
             fetcher: setup.fetcher,
             answers,
             asked,
-            asker: None,
             lanes: HashMap::new(),
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
@@ -295,8 +294,8 @@ impl ClientThread {
         while let Some(event) = self.world.answers.poll() {
             self.on_native(event);
         }
-        while let Some(event) = self.world.asker.as_ref().and_then(Asker::poll) {
-            self.on_native(event);
+        if let Some(result) = self.world.finish_search() {
+            self.on_search(result);
         }
         for event in self.world.fetcher.poll() {
             match event {
@@ -351,10 +350,7 @@ impl ClientThread {
             NativeEvent::RebalanceError(error) => self.on_membership_error(error, false),
             NativeEvent::Record(partition, offset) => self.on_stray(partition, offset),
             NativeEvent::RecordError(_, error) => self.on_membership_error(error, false),
-            NativeEvent::Committed { .. }
-            | NativeEvent::Offsets { .. }
-            | NativeEvent::TokenRefresh
-            | NativeEvent::Other => {}
+            NativeEvent::Offsets { .. } | NativeEvent::TokenRefresh | NativeEvent::Other => {}
         }
     }
 
@@ -413,9 +409,6 @@ impl ClientThread {
     fn tick(&mut self, now: Instant) {
         self.join_if_due(now);
         self.input(Input::Tick);
-        if let Some(result) = self.world.finish_search() {
-            self.on_search(result);
-        }
         self.check_fetcher();
         self.end_if_refused();
         self.start_refused_lanes_again();
@@ -561,8 +554,8 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, asker, fixed, .. } = self.world;
-        reaper.take((fetcher, membership, asker, answers, asked, fixed.work));
+        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
+        reaper.take((fetcher, membership, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
@@ -594,7 +587,7 @@ const TICK: Duration = Duration::from_millis(100);
 const LEAVING_TICK: Duration = Duration::from_millis(10);
 /// How often the logs' ends are asked for, for the lag that is shown.
 const ENDS_INTERVAL: Duration = Duration::from_secs(5);
-/// The native token of that question; searches have tokens that are 0, 1 or 2 modulo 4.
+/// The native token of that question; searches have tokens that are 1 or 2 modulo 4.
 const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);
