@@ -53,7 +53,7 @@ mod typed;
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
-pub use consumer::{Consumer, Handle, StopReason, Summary};
+pub use consumer::{Consumer, GroupMetadata, Handle, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, StartedFrom};
 pub use failures::GiveUp;
