@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{Builder, ErrorKind, Handle, LaneState, LaneStatus, Ordering, Protocol, Record};
+use laneway::{
+    Builder, ErrorKind, Event, Handle, LaneState, LaneStatus, NativeClient, Ordering, Protocol, Record,
+};
 use laneway_testing::{Producer, unique, wait_until};
 use tokio::sync::Semaphore;
 
@@ -137,10 +139,11 @@ fn a_seek_goes_on_where_it_is_told_and_forgets_what_was_finished() {
         assert_eq!(bench.fetcher.starts()[starts].1.offset, at);
         watched.seen.lock().unwrap().clear();
         bench.fetcher.deliver(&partition, at..to, None);
-        wait_until(LONG, "all are finished", || watched.lane(0).watermark == Some(to));
+        wait_until(LONG, "all are finished and committed", || {
+            bench.runtime.block_on(watched.handle().commit_now()).expect("a commit");
+            bench.committed(0) == to
+        });
         assert_eq!(watched.seen(0), (at..to).collect::<Vec<_>>());
-        bench.runtime.block_on(watched.handle().commit_now()).expect("a commit");
-        assert_eq!(bench.committed(0), to);
     }
     let seek = |partition, offset| {
         let handle = watched.handle().clone();
@@ -251,5 +254,25 @@ fn the_subscription_is_changed_while_it_runs() {
         lanes.len() == 2 && lanes.iter().all(|lane| *lane.lane.partition.topic == *other)
     });
     assert_eq!(bench.committed(0), 10);
+    bench.end(watched.running);
+}
+
+#[test]
+fn both_clients_tell_their_statistics() {
+    let bench = Bench::new(1);
+    // The scripted fetcher is no native client.
+    let builder = bench.builder().property("statistics.interval.ms", "50");
+    let watched = Watched::start(&bench, builder, MANY);
+    let told = |wanted: NativeClient| {
+        bench.events.lock().unwrap().iter().any(|event| match event {
+            Event::Statistics { client, json } => {
+                *client == wanted && json.starts_with('{') && json.contains(&bench.topic)
+            }
+            _ => false,
+        })
+    };
+    for client in [NativeClient::Membership, NativeClient::Fetcher] {
+        wait_until(LONG, "its statistics are told", || told(client));
+    }
     bench.end(watched.running);
 }

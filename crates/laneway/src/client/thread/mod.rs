@@ -27,7 +27,7 @@ use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
 use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
+use crate::event::{Event, NativeClient};
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
@@ -304,6 +304,9 @@ impl ClientThread {
             match event {
                 FetcherEvent::Stray { partition, offset } => self.on_stray(partition, offset),
                 FetcherEvent::Error(error) => self.on_fetch_error(&error),
+                FetcherEvent::Statistics(json) => {
+                    self.event(Event::Statistics { client: NativeClient::Fetcher, json });
+                }
             }
         }
         if let Some(letters) = &self.world.fixed.work.letters {
@@ -353,6 +356,9 @@ impl ClientThread {
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
+            NativeEvent::Statistics(json) => {
+                self.event(Event::Statistics { client: NativeClient::Membership, json });
+            }
             NativeEvent::RebalanceError(error) => self.on_membership_error(error, false),
             NativeEvent::Record(partition, offset) => self.on_stray(partition, offset),
             NativeEvent::RecordError(_, error) => self.on_membership_error(error, false),
