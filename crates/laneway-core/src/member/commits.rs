@@ -86,7 +86,7 @@ impl Member {
         }
         let is_member = matches!(self.phase, Phase::In | Phase::Leaving(_));
         let is_due = now >= self.commits.due
-            || !self.commits.waiting.is_empty()
+            || self.commits.waiting.iter().any(|waiting| waiting.after.is_some())
             || self.lanes.values().any(Lane::is_deciding);
         if !is_member || !is_due || now < self.commits.not_before {
             return false;
