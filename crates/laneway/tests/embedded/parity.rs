@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{
-    Builder, ErrorKind, Event, Handle, LaneState, LaneStatus, NativeClient, Ordering, Protocol, Record,
-};
+use laneway::{Builder, ErrorKind, Event, Handle, LaneStatus, NativeClient, Ordering, Protocol, Record};
 use laneway_testing::{Producer, unique, wait_until};
 use tokio::sync::Semaphore;
 
@@ -178,19 +176,15 @@ fn a_seek_waits_for_what_is_in_flight() {
     wait_until(LONG, "it is shown", || running.0.status().lanes.len() == 1);
     bench.fetcher.deliver(&partition, 0..10, None);
     wait_until(LONG, "the others have ended", || seen.lock().unwrap().len() == 9);
-    let seeks = [6, 2].map(|offset| {
-        let (handle, partition) = (running.0.clone(), partition.clone());
-        let seek = bench.runtime.spawn(async move { handle.seek(&partition, offset).await });
-        wait_until(LONG, "the lane ends", || {
-            running.0.status().lanes.iter().all(|lane| lane.state == LaneState::Draining)
-        });
-        // The second is asked for after the first.
-        bench.runtime.block_on(running.0.commit_now()).expect("a commit");
-        seek
+    let handle = &running.0;
+    let (first, second, ()) = bench.runtime.block_on(async {
+        // They are asked for in this order.
+        tokio::join!(handle.seek(&partition, 6), handle.seek(&partition, 2), async {
+            handle.commit_now().await.expect("a commit");
+            assert_eq!((bench.committed(0), bench.fetcher.starts().len()), (2, 1));
+            gate.add_permits(1);
+        })
     });
-    assert_eq!((bench.committed(0), bench.fetcher.starts().len()), (2, 1));
-    gate.add_permits(1);
-    let [first, second] = seeks.map(|seek| bench.runtime.block_on(seek).unwrap());
     assert_eq!(first.expect_err("another came").kind(), ErrorKind::NotAssigned);
     second.expect("a lane elsewhere");
     wait_until(LONG, "it is opened again", || bench.fetcher.starts().len() == 2);
