@@ -73,9 +73,10 @@ impl Event {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
             native::RD_KAFKA_EVENT_FETCH => self.record(),
-            // SAFETY: the event is live and of this kind; its text lives as long, and is copied.
             native::RD_KAFKA_EVENT_STATS => {
-                NativeEvent::Statistics(unsafe { text(native::rd_kafka_event_stats(event)) })
+                // SAFETY: the event is live and of this kind; its text lives as long, and is copied.
+                let json = unsafe { text(native::rd_kafka_event_stats(event)) };
+                NativeEvent::Statistics(json)
             }
             native::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => NativeEvent::TokenRefresh,
             _ => NativeEvent::Other,
