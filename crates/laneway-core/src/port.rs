@@ -65,6 +65,11 @@ pub trait Port {
         0
     }
 
+    /// A lane begins elsewhere: what was finished of it ahead of what was committed is void.
+    fn forget_finished(&mut self, lane: &LaneId) {
+        let _ = lane;
+    }
+
     /// Tells whoever wants to know.
     fn report(&mut self, report: Report);
 }
@@ -119,6 +124,13 @@ pub enum Report {
     CommitFailed(String),
     /// A lane that was cancelled did not end in time, and is left behind, fenced.
     Detached(LaneId),
+    /// `Input::CommitNow` or `Input::Seek` is done, or will not be.
+    Answered {
+        /// Which one.
+        number: u64,
+        /// Why it could not be done.
+        result: Result<(), String>,
+    },
     /// Something failed and is being dealt with.
     Error(String),
 }

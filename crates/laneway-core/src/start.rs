@@ -25,13 +25,15 @@ pub enum From {
     End,
     /// Where an earlier lane of the same assignment stood.
     Restart,
+    /// Where it was told to go on.
+    Seek,
 }
 
 impl From {
     /// Whether this start was decided rather than found: it must be committed before its first record is
     /// delivered, or a crash before the first commit decides again, and `latest` skips what was there.
     pub fn must_be_committed(self) -> bool {
-        matches!(self, Self::Beginning | Self::End)
+        matches!(self, Self::Beginning | Self::End | Self::Seek)
     }
 }
 

@@ -31,6 +31,12 @@ pub enum ErrorKind {
     NoOffset,
     /// A record was given up, and the consumer was to stop for it ([`GiveUp::Stop`](crate::GiveUp::Stop)).
     GaveUp,
+    /// A partition is not (or no longer) assigned to this member, or the group does not know this member (yet).
+    NotAssigned,
+    /// A broker refused a question that a handle asked, or did not answer in time.
+    Unanswered,
+    /// The consumer ended before it could do what a handle asked of it.
+    Ended,
     /// The client ended in a way that is beyond mending.
     Fatal,
 }

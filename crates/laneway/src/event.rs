@@ -63,11 +63,28 @@ pub enum Event {
         /// The last error.
         error: String,
     },
+    /// The statistics of a native client, as often as the property `statistics.interval.ms` says (0, the default: never).
+    Statistics {
+        /// Of which client.
+        client: NativeClient,
+        /// What it tells, in JSON, as librdkafka's STATISTICS.md describes it.
+        json: String,
+    },
     /// The consumer has ended. Always the last event.
     Stopped {
         /// Why.
         reason: String,
     },
+}
+
+/// One of the two native clients that a consumer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NativeClient {
+    /// The one that is in the group and commits.
+    Membership,
+    /// The one that fetches.
+    Fetcher,
 }
 
 /// A lane that begins.
@@ -102,4 +119,6 @@ pub enum StartedFrom {
     End,
     /// The lane was started again by Laneway itself, where it stood.
     Restart,
+    /// It was told to begin there ([`Handle::seek`](crate::Handle::seek)).
+    Seek,
 }

@@ -54,9 +54,9 @@ mod typed;
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
-pub use consumer::{Consumer, Handle, StopReason, Summary};
+pub use consumer::{Consumer, GroupMetadata, Handle, StopReason, Summary};
 pub use error::{Error, ErrorKind};
-pub use event::{Event, LaneStart, StartedFrom};
+pub use event::{Event, LaneStart, NativeClient, StartedFrom};
 pub use failures::GiveUp;
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,

@@ -211,8 +211,9 @@ impl Asking {
         }
         let read_committed = self.read_committed;
         let queue = self.client.new_queue();
+        let wanted: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
         let found = self.retried(|client, _| {
-            client.list_offsets(partitions, spec, read_committed, &queue, 0, ANSWER)?;
+            client.list_offsets(&wanted, read_committed, &queue, 0, ANSWER)?;
             let answer = waited(ANSWER + ANSWER / 2, || match queue.poll()? {
                 NativeEvent::Offsets { result, .. } => Some(result),
                 _ => None,

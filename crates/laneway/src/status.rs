@@ -36,6 +36,8 @@ pub struct LaneStatus {
     pub lane: LaneId,
     /// Where it is in its life.
     pub state: LaneState,
+    /// It begins no new record ([`Handle::pause`](crate::Handle::pause)).
+    pub paused: bool,
     /// The committed offset, once it is known.
     pub committed: Option<i64>,
     /// The offset below which everything is finished.

@@ -8,7 +8,7 @@ use super::lanes::Lane;
 use super::{CommitResult, Member, Phase, Protocol, Step, Then};
 use crate::commit::{CommitFailure, Standing, Verdict, verdict};
 use crate::port::{Port, Report};
-use crate::types::{Epoch, Position, TopicPartition};
+use crate::types::{Epoch, LaneId, Position, TopicPartition};
 
 #[derive(Debug, Default)]
 pub(super) struct Commits {
@@ -21,6 +21,17 @@ pub(super) struct Commits {
     refused: bool,
     /// Topics of a commit that was refused because of a partition: each is committed alone, to find which one.
     suspects: BTreeSet<Arc<str>>,
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody waits until something is committed.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    /// Commits with a higher token carry what is waited for. A seek has none until its lane has ended.
+    after: Option<u64>,
+    /// Of which lanes it is not committed yet.
+    owed: BTreeSet<LaneId>,
 }
 
 #[derive(Debug)]
@@ -81,7 +92,9 @@ impl Member {
             return false;
         }
         let is_member = matches!(self.phase, Phase::In | Phase::Leaving(_));
-        let is_due = now >= self.commits.due || self.lanes.values().any(Lane::is_deciding);
+        let is_due = now >= self.commits.due
+            || self.commits.waiting.iter().any(|waiting| waiting.after.is_some())
+            || self.lanes.values().any(Lane::is_deciding);
         if !is_member || !is_due || now < self.commits.not_before {
             return false;
         }
@@ -248,10 +261,68 @@ impl Member {
             }
             if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.id.epoch == epoch) {
                 lane.acknowledge(position);
+                for waiting in &mut self.commits.waiting {
+                    if waiting.after.is_some_and(|after| sent.token > after) {
+                        waiting.owed.remove(&lane.id);
+                    }
+                }
             }
             acknowledged.push((partition, position));
         }
         (acknowledged, refused)
+    }
+
+    pub(super) fn commit_now(&mut self, number: u64, port: &impl Port) {
+        let after = Some(self.token());
+        let owed = self.lanes.values().filter(|lane| lane.uncommitted(port).is_some());
+        let owed = owed.map(|lane| lane.id.clone()).collect();
+        self.commits.waiting.push(Waiting { number, after, owed });
+    }
+
+    /// A seek is under way: it is answered once its offset is committed.
+    pub(super) fn await_seek(&mut self, number: u64, lane: &LaneId) {
+        self.commits.waiting.push(Waiting { number, after: None, owed: BTreeSet::from([lane.clone()]) });
+    }
+
+    /// The lane of a seek has ended: its offset is committed next, and a commit that is in flight says nothing of it.
+    pub(super) fn commit_seek(&mut self, number: u64, partition: &TopicPartition) {
+        let after = Some(self.token());
+        if let Some(sent) = &mut self.commits.sent {
+            sent.offsets.remove(partition);
+        }
+        if let Some(waiting) = self.commits.waiting.iter_mut().find(|waiting| waiting.number == number) {
+            waiting.after = after;
+        }
+    }
+
+    /// Answers those whose commits are acknowledged, or will not be.
+    pub(super) fn answer_waiting(&mut self, port: &mut impl Port) {
+        let mut answers = Vec::new();
+        let lanes = &self.lanes;
+        self.commits.waiting.retain_mut(|Waiting { number, after, owed }| {
+            let mut lost = None;
+            owed.retain(|id| {
+                let lane = lanes.get(&id.partition).filter(|lane| lane.id == *id);
+                let is_owed = match (lane, &after) {
+                    (Some(lane), Some(_)) => Some(lane.uncommitted(port).is_some()),
+                    (Some(lane), None) => lane.is_to_seek(*number).then_some(true),
+                    (None, _) => None,
+                };
+                if is_owed.is_none() {
+                    lost.get_or_insert_with(|| {
+                        format!("{} was lost, given back, or told to go on elsewhere before", id.partition)
+                    });
+                }
+                is_owed.unwrap_or(false)
+            });
+            match lost {
+                Some(lost) => answers.push((*number, Err(lost))),
+                None if owed.is_empty() => answers.push((*number, Ok(()))),
+                None => return true,
+            }
+            false
+        });
+        answers.into_iter().for_each(|(number, result)| port.report(Report::Answered { number, result }));
     }
 
     /// What is committed now: one topic alone, while it is not known which one was refused. One that is refused

@@ -67,11 +67,16 @@ pub(super) struct Loss {
 #[derive(Debug, Clone, Copy)]
 struct Restart {
     out_of_range: bool,
+    /// Which seek it is, and where to.
+    seek: Option<(u64, i64)>,
 }
 
 impl Restart {
     /// Where the lane goes on that has ended at `watermark`.
     fn stage(self, watermark: Position) -> Stage {
+        if let Some((_, offset)) = self.seek {
+            return Stage::sought(offset);
+        }
         if self.out_of_range {
             return Stage::Finding { out_of_range: Some(watermark) };
         }
@@ -80,6 +85,10 @@ impl Restart {
 }
 
 impl Stage {
+    fn sought(offset: i64) -> Self {
+        Self::Deciding(Found { position: Position::at(offset), from: From::Seek, missing: 0 })
+    }
+
     pub(super) fn shown(&self) -> LaneStage {
         match self {
             Self::Finding { .. } | Self::Deciding(_) | Self::Ready(_) => LaneStage::Starting,
@@ -114,6 +123,12 @@ impl Lane {
 
     pub(super) fn is_deciding(&self) -> bool {
         matches!(self.stage, Stage::Deciding(_))
+    }
+
+    /// Whether it ends to go on where this seek wants it.
+    pub(super) fn is_to_seek(&self, number: u64) -> bool {
+        let Stage::Ending(Ending { restart: Some(restart), .. }) = &self.stage else { return false };
+        restart.seek.is_some_and(|(seek, _)| seek == number)
     }
 
     /// A commit is sent that carries this lane.
@@ -239,8 +254,9 @@ impl Member {
                 Stage::Finding { out_of_range: watermark } => {
                     lane.stage = Stage::Ended { watermark: *watermark, unfinished: lane.unfinished };
                 }
-                Stage::Deciding(_) => {
-                    lane.stage = Stage::Ended { watermark: None, unfinished: lane.unfinished };
+                Stage::Deciding(found) => {
+                    let watermark = (found.from == From::Seek).then_some(found.position);
+                    lane.stage = Stage::Ended { watermark, unfinished: lane.unfinished };
                 }
                 Stage::Ready(found) => {
                     let watermark = Some(found.position);
@@ -309,13 +325,61 @@ impl Member {
         let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
         lane.stage = match &lane.stage {
             Stage::Ending(Ending { restart: Some(restart), .. }) => {
-                let next = restart.stage(watermark);
+                let restart = *restart;
                 lane.unfinished = unfinished;
+                if let Some((number, offset)) = restart.seek {
+                    return self.go_on_at(number, &id.partition, offset, port);
+                }
                 lane.pause(now, watermark.offset);
-                next
+                restart.stage(watermark)
             }
             _ => Stage::Ended { watermark: Some(watermark), unfinished },
         };
+    }
+
+    /// A lane is to go on elsewhere.
+    pub(super) fn seek(
+        &mut self,
+        now: Duration,
+        number: u64,
+        partition: &TopicPartition,
+        offset: i64,
+        port: &mut impl Port,
+    ) {
+        let deadline = now + self.settings.drain;
+        let is_in = self.is_in();
+        let Some(lane) = self.lanes.get_mut(partition).filter(|_| is_in) else {
+            let result = Err(format!("{partition} is not assigned to this member"));
+            return port.report(Report::Answered { number, result });
+        };
+        let id = lane.id.clone();
+        let restart = Some(Restart { out_of_range: false, seek: Some((number, offset)) });
+        match &mut lane.stage {
+            Stage::Open => {
+                port.drain(&id, deadline);
+                lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
+            }
+            Stage::Ending(ending) if ending.restart.is_some() => ending.restart = restart,
+            Stage::Ending(_) | Stage::Ended { .. } => {
+                let result = Err(format!("{partition} is being given back"));
+                return port.report(Report::Answered { number, result });
+            }
+            Stage::Finding { .. } | Stage::Deciding(_) | Stage::Ready(_) => {
+                self.await_seek(number, &id);
+                return self.go_on_at(number, partition, offset, port);
+            }
+        }
+        self.await_seek(number, &id);
+    }
+
+    /// Nothing of a lane runs that is to go on elsewhere. Its offset is committed, and then it is opened.
+    fn go_on_at(&mut self, number: u64, partition: &TopicPartition, offset: i64, port: &mut impl Port) {
+        self.commit_seek(number, partition);
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        // Also what lies behind what was committed is to be committed.
+        lane.committed = None;
+        lane.stage = Stage::sought(offset);
+        port.forget_finished(&lane.id);
     }
 
     pub(super) fn on_lane_failed(
@@ -329,7 +393,7 @@ impl Member {
         let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
         if let Stage::Open = lane.stage {
             port.drain(id, deadline);
-            let restart = Some(Restart { out_of_range });
+            let restart = Some(Restart { out_of_range, seek: None });
             lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
         }
     }
@@ -354,7 +418,9 @@ impl Member {
         }
         for (id, since, restart) in stuck {
             let watermark = port.progress(&id);
-            if let Some(lane) = self.lanes.get_mut(&id.partition) {
+            if let Some((number, offset)) = restart.and_then(|restart| restart.seek) {
+                self.go_on_at(number, &id.partition, offset, port);
+            } else if let Some(lane) = self.lanes.get_mut(&id.partition) {
                 lane.unfinished = 1;
                 lane.stage = match (restart, watermark) {
                     (Some(restart), Some(watermark)) => restart.stage(watermark),

@@ -100,6 +100,22 @@ pub enum Input {
     /// Commit where the member stands although nothing moved: a commit that is acknowledged says that it is
     /// steady, and nothing else does.
     Probe,
+    /// Commit what is finished now without waiting for the interval. Answered by `Report::Answered` once it is
+    /// acknowledged.
+    CommitNow {
+        /// Which one.
+        number: u64,
+    },
+    /// A lane is to go on elsewhere: what it has in flight finishes, the offset is committed, and it is opened there.
+    /// Answered by `Report::Answered` once the offset is committed.
+    Seek {
+        /// Which one.
+        number: u64,
+        /// The lane's partition.
+        partition: TopicPartition,
+        /// Where it goes on.
+        offset: i64,
+    },
     /// Stop: drain, commit, leave.
     Stop,
     /// Closing the membership client is done.
@@ -227,12 +243,16 @@ impl Member {
                     self.probe(now, port);
                 }
             }
+            Input::CommitNow { number } => self.commit_now(number, port),
+            Input::Seek { number, partition, offset } => self.seek(now, number, &partition, offset, port),
             Input::Stop => self.on_stop(now),
             Input::ClientClosed => self.on_client_closed(port),
             Input::Slept(time) => self.on_slept(now, time, port),
             Input::Tick => self.reconcile(now, port),
         }
+        self.answer_waiting(port);
         while self.step(now, port) {}
+        self.answer_waiting(port);
     }
 
     /// Whether the member has ended: nothing of it is left but lanes that would not end.

@@ -34,6 +34,7 @@ pub(crate) struct ShownLane {
     pub(crate) stage: LaneStage,
     pub(crate) committed: Option<i64>,
     pub(crate) shared: Option<Arc<LaneShared>>,
+    pub(crate) paused: bool,
 }
 
 impl Board {
@@ -71,6 +72,7 @@ impl ShownLane {
                 LaneStage::Draining => LaneState::Draining,
                 LaneStage::Cancelling => LaneState::Cancelling,
             },
+            paused: self.paused,
             committed: self.committed,
             watermark,
             position: shared.map(LaneShared::position),

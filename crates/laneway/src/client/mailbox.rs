@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+use super::asks::Ask;
 use super::topics::TopicsSeen;
 use crate::fetcher::Wake;
 use crate::lane::LaneMessage;
@@ -13,6 +14,8 @@ use crate::lane::LaneMessage;
 pub(crate) enum Message {
     /// Stop: drain, commit, leave.
     Stop,
+    /// From a handle.
+    Ask(Ask),
     /// From a lane.
     Lane(LaneMessage),
     /// There is no token, and why.

@@ -1,6 +1,7 @@
 //! The client thread: one OS thread that owns membership, the fetcher and all native handles. It never
 //! waits for a lane, nor for the broker.
 
+mod asks;
 mod board;
 mod mailbox;
 mod maps;
@@ -11,6 +12,7 @@ mod thread;
 mod topics;
 mod world;
 
+pub(crate) use asks::{Answer, Ask, Offsets};
 pub(crate) use board::Board;
 pub(crate) use mailbox::{Mailbox, Message};
 pub(crate) use reaper::Reaper;

@@ -65,7 +65,8 @@ impl Search {
         let asked = |question: u64| token * 4 + question;
         let failed = |result: Result<(), KafkaError>| result.err();
         let list = |spec, question| {
-            client.list_offsets(&partitions, spec, read_committed, queue, asked(question), TIMEOUT)
+            let wanted: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
+            client.list_offsets(&wanted, read_committed, queue, asked(question), TIMEOUT)
         };
         let (answer, awaited) = channel();
         let (asked_for, coordinated, wake) = (partitions.clone(), client.clone(), wake.clone());

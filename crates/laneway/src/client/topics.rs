@@ -31,6 +31,8 @@ pub(crate) struct TopicsSeen {
     pub(crate) missing: Vec<String>,
     /// Whether the topic for dead letters is not there.
     pub(crate) letters_missing: bool,
+    /// For which subscription: 0 for the first one.
+    pub(crate) subscription: u64,
     /// Why it could not be found out, or not in part.
     pub(crate) error: Option<KafkaError>,
 }
@@ -46,6 +48,8 @@ enum Command {
     Show(Arc<Client>),
     /// Look again now.
     Look,
+    /// Look for these from now on.
+    Watch(Patterns),
 }
 
 impl Patterns {
@@ -172,13 +176,18 @@ impl TopicWatch {
         let (commands, received) = channel();
         std::thread::Builder::new()
             .name("laneway-topics".into())
-            .spawn(move || watch(&client, &patterns, interval, &mailbox, &received))?;
+            .spawn(move || watch(&client, patterns, interval, &mailbox, &received))?;
         Ok(Self { commands })
     }
 
     /// Has `membership` look at all topics again, so that it sees new partitions.
     pub(crate) fn show(&self, membership: Arc<Client>) {
         self.commands.send(Command::Show(membership)).ok();
+    }
+
+    /// Looks for other topics from now on: the next subscription.
+    pub(crate) fn watch(&self, patterns: Patterns) {
+        self.commands.send(Command::Watch(patterns)).ok();
     }
 
     /// Looks again at once. With what it finds the client also learns the leaders anew: its questions for
@@ -190,13 +199,15 @@ impl TopicWatch {
 
 fn watch(
     client: &Client,
-    patterns: &Patterns,
+    mut patterns: Patterns,
     interval: Duration,
     mailbox: &Mailbox,
     commands: &Receiver<Command>,
 ) {
+    let mut subscription = 0;
     loop {
-        let seen = patterns.look(client);
+        let mut seen = patterns.look(client);
+        seen.subscription = subscription;
         let is_whole = seen.missing.is_empty() && seen.error.is_none() && !seen.partitions.is_empty();
         mailbox.post(Message::Topics(seen));
         let pause = if is_whole { interval } else { interval.min(SHORT_INTERVAL) };
@@ -205,6 +216,11 @@ fn watch(
                 Ok(Command::Show(membership)) => {
                     // Asking for all topics makes that client look at its subscription again.
                     membership.metadata_all(TIMEOUT).ok();
+                }
+                Ok(Command::Watch(new)) => {
+                    patterns = new;
+                    subscription += 1;
+                    break;
                 }
                 Ok(Command::Look) | Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -50,6 +50,12 @@ pub(crate) struct World {
     pub(super) trouble: Option<(ErrorKind, String)>,
     pub(super) reaper: Reaper,
     pub(super) finished_before: u64,
+    /// Lanes that begin no new record.
+    pub(super) paused: BTreeSet<LaneId>,
+    /// Lanes that are to go on elsewhere: what they finished ahead is not committed.
+    pub(super) void: BTreeSet<LaneId>,
+    /// What the member has answered.
+    pub(super) answered: Vec<(u64, Result<(), String>)>,
     pub(super) fixed: Fixed,
 }
 
@@ -128,6 +134,8 @@ impl World {
     /// Lanes that are no longer this member's.
     fn forget(&mut self, lanes: &[LaneId]) {
         for lane in lanes {
+            self.paused.remove(lane);
+            self.void.remove(lane);
             if self.ended.get(&lane.partition).is_some_and(|ended| ended.id == *lane) {
                 self.ended.remove(&lane.partition);
             }
@@ -137,6 +145,17 @@ impl World {
     pub(super) fn stop_fetching(&mut self, partition: &TopicPartition) {
         if let Err(error) = self.fetcher.stop(std::slice::from_ref(partition)) {
             self.error(format!("could not stop fetching {partition}: {error}"));
+        }
+    }
+
+    pub(super) fn pause(&mut self, lane: LaneId, paused: bool) {
+        if let Some(shared) = self.lanes.get(&lane) {
+            shared.pause(paused);
+        }
+        if paused {
+            self.paused.insert(lane);
+        } else {
+            self.paused.remove(&lane);
         }
     }
 
@@ -210,8 +229,8 @@ impl Port for World {
             .iter()
             .map(|(partition, at)| {
                 let (at, metadata) = match lanes.get(partition) {
-                    Some(lane) => self.maps.write(*at, lane),
-                    None => (*at, String::new()),
+                    Some(lane) if !self.void.contains(&lane.id) => self.maps.write(*at, lane),
+                    _ => (*at, String::new()),
                 };
                 (partition.clone(), at, metadata)
             })
@@ -264,7 +283,9 @@ impl Port for World {
         });
         let queue = self.fetcher.start(&lane.partition, at, wake).map_err(|error| error.to_string())?;
         let before = self.ended.remove(&lane.partition);
-        let finished = self.maps.of_lane(lane, at, before.as_ref());
+        let is_void = self.void.remove(lane);
+        let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
+        shared.pause(self.paused.contains(lane));
         self.fetching.insert(lane.partition.clone());
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {
@@ -293,8 +314,15 @@ impl Port for World {
     }
 
     fn ahead(&self, lane: &LaneId) -> u64 {
+        if self.void.contains(lane) {
+            return 0;
+        }
         let ended = || self.ended.get(&lane.partition).filter(|ended| ended.id == *lane);
         self.lanes.get(lane).or_else(ended).map_or(0, |shared| shared.ahead_number())
+    }
+
+    fn forget_finished(&mut self, lane: &LaneId) {
+        self.void.insert(lane.clone());
     }
 
     /// Told at once: that a lane ended must be known before anybody else can work on its partition.
@@ -321,6 +349,7 @@ impl Port for World {
             }
             Report::CommitFailed(error) => Event::CommitFailed { error },
             Report::Detached(lane) => return self.on_detached(&lane),
+            Report::Answered { number, result } => return self.answered.push((number, result)),
             Report::Error(message) => Event::Error { message },
         };
         self.event(event);
@@ -333,6 +362,7 @@ fn started_from(from: From) -> StartedFrom {
         From::Beginning => StartedFrom::Beginning,
         From::End => StartedFrom::End,
         From::Restart => StartedFrom::Restart,
+        From::Seek => StartedFrom::Seek,
     }
 }
 

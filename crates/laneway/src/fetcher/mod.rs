@@ -59,6 +59,8 @@ pub enum FetcherEvent {
     },
     /// An error of the client, such as a broker that can't be reached.
     Error(FetchError),
+    /// The client's statistics, in JSON.
+    Statistics(String),
 }
 
 /// The records of one partition, as they come.

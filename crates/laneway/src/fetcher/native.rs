@@ -80,6 +80,7 @@ impl Fetcher for NativeFetcher {
                 NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
                     events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
                 }
+                NativeEvent::Statistics(json) => events.push(FetcherEvent::Statistics(json)),
                 _ => {}
             }
         }

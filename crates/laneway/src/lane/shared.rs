@@ -1,7 +1,7 @@
 //! What a lane and the client thread know of each other without asking. The record's way takes no lock of these:
 //! progress is locked once for each batch that is read and each turn of the lane.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +18,8 @@ pub(crate) struct LaneShared {
     /// Wakes the lane: there are records, or an order, or a handler goes on.
     pub(crate) wake: Notify,
     order: AtomicU8,
+    /// It begins no new record.
+    paused: AtomicBool,
     /// Until when a drain waits; set before the order is given.
     deadline: Mutex<Option<Instant>>,
     progress: Mutex<Progress>,
@@ -55,6 +57,7 @@ impl LaneShared {
             id,
             wake: Notify::new(),
             order: AtomicU8::new(Order::Run as u8),
+            paused: AtomicBool::new(false),
             deadline: Mutex::new(None),
             progress: Mutex::new(Progress { tracker: Tracker::new(start), first: None }),
             at_once: AtomicU64::new(0),
@@ -80,6 +83,16 @@ impl LaneShared {
         }
         self.order.fetch_max(order as u8, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Has it begin no new record, or go on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -62,6 +62,14 @@ impl Streamed {
     ) {
         while self.shared.order() == Order::Run {
             self.tell_of_dropped_records();
+            if self.shared.is_paused() {
+                tokio::select! {
+                    () = self.shared.wake.notified() => {}
+                    () = self.window.changed.notified() => {}
+                    () = tokio::time::sleep(super::FALLBACK_TICK) => {}
+                }
+                continue;
+            }
             let room = tokio::select! {
                 biased;
                 () = self.shared.wake.notified() => continue,

@@ -247,9 +247,14 @@ where
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
                 self.schedule.release(self.now);
-                moved |= self.start_what_may_run();
-                if let Some(open) = &mut queue {
-                    moved |= self.take(open.as_mut());
+                if self.shared.is_paused() {
+                    // What others wait for is not to wake it.
+                    self.is_starved = false;
+                } else {
+                    moved |= self.start_what_may_run();
+                    if let Some(open) = &mut queue {
+                        moved |= self.take(open.as_mut());
+                    }
                 }
             } else {
                 // The queue goes before the lane says that it has ended: there is one handle of a partition.
@@ -289,7 +294,7 @@ where
     /// Begins what is scheduled, as far as there is room.
     fn start_what_may_run(&mut self) -> bool {
         let mut moved = false;
-        while self.shared.order() == Order::Run && !self.has_ended {
+        while self.shared.order() == Order::Run && !self.has_ended && !self.shared.is_paused() {
             if self.parked.is_empty() && self.schedule.runnable() == 0 || !self.has_room() {
                 break;
             }
@@ -392,7 +397,8 @@ where
                     Ok(is_idle) => is_idle,
                     Err(panic) => return self.key_failed(&record, &panic),
                 };
-            let is_counted = is_idle && self.has_room() && self.quota.is_none_or(Quota::take);
+            let may_run = is_idle && !self.shared.is_paused();
+            let is_counted = may_run && self.has_room() && self.quota.is_none_or(Quota::take);
             if !is_counted {
                 in_a_row = false;
                 let (key, bytes, now) = (record.clone(), record.size(), self.now);
@@ -651,7 +657,8 @@ where
     /// Waits until there is something to do.
     async fn wait(&mut self) {
         let mut until = self.now + FALLBACK_TICK;
-        if self.shared.order() == Order::Run && !self.has_ended {
+        let is_paused = self.shared.is_paused();
+        if self.shared.order() == Order::Run && !self.has_ended && !is_paused {
             let batch = if self.takes_batches && self.schedule.runnable() > 0 {
                 self.schedule.batch_due()
             } else {
@@ -659,7 +666,8 @@ where
             };
             until = [self.schedule.due(), batch].into_iter().flatten().fold(until, Duration::min);
         }
-        let given_back = self.quota.filter(|_| !self.parked.is_empty()).map(|quota| &quota.given_back);
+        let given_back =
+            self.quota.filter(|_| !self.parked.is_empty() && !is_paused).map(|quota| &quota.given_back);
         let quota = async {
             match given_back {
                 Some(given_back) => given_back.notified().await,

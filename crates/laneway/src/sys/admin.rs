@@ -27,6 +27,8 @@ pub(crate) enum OffsetSpec {
     Earliest,
     /// Behind the last record (with `read_committed`: behind the last that is stable).
     Latest,
+    /// The first record that is not older than this, in milliseconds since 1970; no offset where there is none.
+    AtTime(i64),
 }
 
 /// A topic, as a broker sees it.
@@ -125,19 +127,19 @@ impl Client {
     /// Asks for bounds of logs. Answered by [`NativeEvent::Offsets`](super::NativeEvent::Offsets) on `queue`.
     pub(crate) fn list_offsets(
         &self,
-        partitions: &[TopicPartition],
-        spec: OffsetSpec,
+        wanted: &[(TopicPartition, OffsetSpec)],
         read_committed: bool,
         queue: &Queue,
         token: u64,
         timeout: Duration,
     ) -> Result<(), KafkaError> {
-        let spec = match spec {
-            OffsetSpec::Earliest => native::RD_KAFKA_OFFSET_BEGINNING,
-            OffsetSpec::Latest => native::RD_KAFKA_OFFSET_END,
+        let number = |spec| match spec {
+            OffsetSpec::Earliest => native::RD_KAFKA_OFFSET_BEGINNING.into(),
+            OffsetSpec::Latest => native::RD_KAFKA_OFFSET_END.into(),
+            OffsetSpec::AtTime(time) => time.max(0),
         };
-        let wanted: Vec<_> =
-            partitions.iter().map(|partition| (partition.clone(), Position::at(spec.into()))).collect();
+        let wanted = wanted.iter().map(|(partition, spec)| (partition.clone(), Position::at(number(*spec))));
+        let wanted: Vec<_> = wanted.collect();
         let list = List::of_positions(&wanted)?;
         let options = Options::new(self, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, token, timeout)?;
         let isolation = if read_committed {

@@ -29,6 +29,8 @@ pub(crate) enum NativeEvent {
     Record(TopicPartition, i64),
     /// An error of one partition that went round its queue.
     RecordError(TopicPartition, KafkaError),
+    /// The client's statistics, in JSON.
+    Statistics(String),
     /// The client wants a new OAuth token.
     TokenRefresh,
     /// Anything else.
@@ -76,6 +78,11 @@ impl Event {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
             native::RD_KAFKA_EVENT_FETCH => self.record(),
+            native::RD_KAFKA_EVENT_STATS => {
+                // SAFETY: the event is live and of this kind; its text lives as long, and is copied.
+                let json = unsafe { text(native::rd_kafka_event_stats(event)) };
+                NativeEvent::Statistics(json)
+            }
             native::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => NativeEvent::TokenRefresh,
             _ => NativeEvent::Other,
         }

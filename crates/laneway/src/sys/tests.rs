@@ -82,7 +82,8 @@ fn the_bounds_of_logs_are_listed() {
     let queue = client.new_queue();
 
     for (spec, expected) in [(OffsetSpec::Earliest, [0, 0]), (OffsetSpec::Latest, [3, 0])] {
-        client.list_offsets(&all, spec, true, &queue, 5, TIMEOUT).unwrap();
+        let wanted: Vec<_> = all.iter().map(|partition| (partition.clone(), spec)).collect();
+        client.list_offsets(&wanted, true, &queue, 5, TIMEOUT).unwrap();
         let NativeEvent::Offsets { token: 5, result } = next(&queue) else { panic!() };
         let mut found = result.unwrap();
         found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -97,8 +98,8 @@ fn a_question_that_can_not_be_answered_is_an_error_with_its_token() {
     let cluster = MockCluster::new("t", 1);
     let client = cluster.client(&[]);
     let queue = client.new_queue();
-    let unknown = [TopicPartition::new("t", 9)];
-    client.list_offsets(&unknown, OffsetSpec::Latest, false, &queue, 2, Duration::from_secs(1)).unwrap();
+    let unknown = [(TopicPartition::new("t", 9), OffsetSpec::Latest)];
+    client.list_offsets(&unknown, false, &queue, 2, Duration::from_secs(1)).unwrap();
     let NativeEvent::Offsets { token: 2, result } = next(&queue) else { panic!() };
     assert!(result.is_err() || result.is_ok_and(|found| found.iter().all(|(_, _, e)| e.is_some())));
 }

@@ -6,4 +6,5 @@ mod failures;
 mod handlers;
 mod maps;
 mod ordering;
+mod parity;
 mod streaming;

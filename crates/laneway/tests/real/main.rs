@@ -8,6 +8,7 @@ mod deadlines;
 mod keyed;
 mod lanes;
 mod moves;
+mod parity;
 mod prove;
 mod statics;
 mod streams;

@@ -1,5 +1,6 @@
 //! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
 
+mod asked;
 mod errors;
 mod subscription;
 
@@ -20,6 +21,7 @@ use crate::client::reaper::Reaper;
 use crate::client::starts::{self, SearchResult};
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
+use asked::Asked;
 use errors::commit_refusal;
 use subscription::Change;
 
@@ -27,7 +29,7 @@ use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
 use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
+use crate::event::{Event, NativeClient};
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
@@ -109,6 +111,9 @@ struct ClientThread {
     /// The member id and the generation at the last rebalance event.
     standing: (String, i32),
     failed: Option<Error>,
+    asked: Asked,
+    /// Of which subscription the topics were seen when it began.
+    known_of: Option<u64>,
 }
 
 impl ClientThread {
@@ -166,6 +171,9 @@ impl ClientThread {
             trouble: None,
             reaper: Reaper::default(),
             finished_before: 0,
+            paused: BTreeSet::new(),
+            void: BTreeSet::new(),
+            answered: Vec::new(),
             fixed,
         };
         Ok(Self {
@@ -199,6 +207,8 @@ impl ClientThread {
             member_id: String::new(),
             standing: (String::new(), -1),
             failed: None,
+            asked: Asked::default(),
+            known_of: None,
         })
     }
 
@@ -219,6 +229,7 @@ impl ClientThread {
                 self.tick(now);
             }
             self.show_topics_after_a_commit();
+            self.answer_asked();
             self.fail_in_trouble();
             std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
         }
@@ -233,6 +244,7 @@ impl ClientThread {
     fn on_message(&mut self, message: Message) {
         match message {
             Message::Stop => self.begin_stop(StopReason::Asked),
+            Message::Ask(ask) => self.on_ask(ask),
             Message::Topics(seen) => self.on_topics(seen),
             Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
                 if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
@@ -301,6 +313,9 @@ impl ClientThread {
             match event {
                 FetcherEvent::Stray { partition, offset } => self.on_stray(partition, offset),
                 FetcherEvent::Error(error) => self.on_fetch_error(&error),
+                FetcherEvent::Statistics(json) => {
+                    self.event(Event::Statistics { client: NativeClient::Fetcher, json });
+                }
             }
         }
         if let Some(letters) = &self.world.fixed.work.letters {
@@ -314,6 +329,9 @@ impl ClientThread {
     fn on_native(&mut self, event: NativeEvent) {
         if let Some(result) = self.world.take_search_answer(&event) {
             self.on_search(result);
+            return;
+        }
+        if self.take_answer(&event) {
             return;
         }
         match event {
@@ -347,6 +365,9 @@ impl ClientThread {
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
+            NativeEvent::Statistics(json) => {
+                self.event(Event::Statistics { client: NativeClient::Membership, json });
+            }
             NativeEvent::RebalanceError(error) => self.on_membership_error(error, false),
             NativeEvent::Record(partition, offset) => self.on_stray(partition, offset),
             NativeEvent::RecordError(_, error) => self.on_membership_error(error, false),
@@ -409,6 +430,7 @@ impl ClientThread {
     fn tick(&mut self, now: Instant) {
         self.join_if_due(now);
         self.input(Input::Tick);
+        self.end_overdue_asks(now);
         self.check_fetcher();
         self.end_if_refused();
         self.start_refused_lanes_again();
@@ -476,14 +498,12 @@ impl ClientThread {
     }
 
     fn ask_for_ends(&self) {
-        let partitions: Vec<TopicPartition> =
-            self.world.lanes.keys().map(|lane| lane.partition.clone()).collect();
+        let lanes = self.world.lanes.keys();
+        let wanted: Vec<_> = lanes.map(|lane| (lane.partition.clone(), OffsetSpec::Latest)).collect();
         let read_committed = self.world.fixed.clients.read_committed;
         let (client, queue) = (&self.world.asked, &self.world.answers);
         // The next time will do where this one can't be asked.
-        client
-            .list_offsets(&partitions, OffsetSpec::Latest, read_committed, queue, ENDS_TOKEN, starts::TIMEOUT)
-            .ok();
+        client.list_offsets(&wanted, read_committed, queue, ENDS_TOKEN, starts::TIMEOUT).ok();
     }
 
     fn show(&mut self) {
@@ -498,6 +518,7 @@ impl ClientThread {
                 stage,
                 committed,
                 shared: self.world.lanes.get(id).cloned(),
+                paused: self.world.paused.contains(id),
             })
             .collect();
         self.board.show(Shown {
@@ -541,6 +562,7 @@ impl ClientThread {
     }
 
     fn end(mut self) -> Ended {
+        self.answer_asked();
         self.show();
         let totals = self.member.totals();
         let detached = self.member.detached() as u64;
@@ -587,7 +609,7 @@ const TICK: Duration = Duration::from_millis(100);
 const LEAVING_TICK: Duration = Duration::from_millis(10);
 /// How often the logs' ends are asked for, for the lag that is shown.
 const ENDS_INTERVAL: Duration = Duration::from_secs(5);
-/// The native token of that question; searches have tokens that are 1 or 2 modulo 4.
+/// The native token of that question; searches have tokens that are 1 or 2 modulo 4, and handles higher ones.
 const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);

@@ -18,6 +18,9 @@ pub(super) enum Change {
 
 impl ClientThread {
     pub(super) fn on_topics(&mut self, seen: TopicsSeen) {
+        if seen.subscription != self.asked.subscriptions {
+            return;
+        }
         if let Some(error) = seen.error {
             let refused = [codes::TOPIC_AUTHORIZATION_FAILED, codes::CLUSTER_AUTHORIZATION_FAILED];
             if refused.contains(&error.code) {
@@ -45,7 +48,12 @@ impl ClientThread {
                 self.event(Event::TopicMissing { topic });
             }
         }
-        self.world.known.get_or_insert_with(|| seen.partitions.clone());
+        let known = self.world.known.get_or_insert_default();
+        if self.known_of.replace(seen.subscription) != Some(seen.subscription) {
+            for (topic, partitions) in &seen.partitions {
+                known.entry(topic.clone()).or_insert(*partitions);
+            }
+        }
         if seen.partitions.is_empty() || self.world.trouble.is_some() {
             return;
         }
