@@ -57,6 +57,12 @@
 //! so. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
 //! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of.
 //!
+//! # Steering
+//!
+//! A [`Handle`](crate::Handle) stops and drains a consumer, shows its [`Status`](crate::Status), commits at once, pauses,
+//! resumes and moves lanes, changes the subscription and the concurrency, and asks the brokers for committed offsets,
+//! offsets at times and the bounds of logs. It waits on the caller's side; the client thread waits for nobody.
+//!
 //! # Consumers and runtimes
 //!
 //! Any number of consumers may run in one process; each has its own threads and clients, also in one group. A
