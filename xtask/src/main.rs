@@ -1,4 +1,4 @@
-//! Laneway's own commands: `cargo xtask test | check | prove | bench | soak | sim`.
+//! Laneway's own commands: `cargo xtask test | check | prove | outages | bench | soak | sim`.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "check" => check(),
         "prove" => prove(),
+        "outages" => outages(),
         "bench" => bench(),
         "soak" => soak(&rest),
         "sim" => sim(&rest),
@@ -58,7 +59,7 @@ fn prove() -> Result<(), String> {
     std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))
         .map_err(|error| error.to_string())?;
     std::fs::write(report, report_head()).map_err(|error| format!("{report}: {error}"))?;
-    real_tests("prove", report)?;
+    real_tests("prove::", report)?;
     let seeds = PROVED_SEEDS.to_string();
     for protocol in ["eager", "cooperative", "consumer"] {
         sim(&["--seeds".into(), seeds.clone(), "--protocol".into(), protocol.into()])?;
@@ -69,6 +70,13 @@ fn prove() -> Result<(), String> {
     append(report, &foot)?;
     println!("xtask: proved in {} s; the report is docs/PROOF.md", started.elapsed().as_secs());
     Ok(())
+}
+
+/// Brokers that are killed, frozen and away for long, again and again.
+fn outages() -> Result<(), String> {
+    println!("xtask: all outages take about 40 minutes");
+    real_tests("prove_clusters", "/dev/null")?;
+    real_tests("thrown_out::prove", "/dev/null")
 }
 
 /// How long lanes that stay are without progress while another member's lane drains.
@@ -168,6 +176,7 @@ cargo xtask COMMAND
   test [ARGS]    all tests; ARGS go to cargo test. Against a real Kafka where Java and Maven (or KAFKA_HOME) are
   check          formatting, lints, docs, licences
   prove          the long matrix against a real Kafka, about 20 minutes; writes docs/PROOF.md
+  outages        brokers killed, frozen and away for long, about 40 minutes
   bench          how long lanes that stay are silent while another member's lane drains
   soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
   sim [ARGS]     the simulation of groups: --seeds N --from SEED --protocol eager|cooperative|consumer";

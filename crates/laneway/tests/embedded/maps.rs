@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use laneway::{Builder, Ordering, Protocol, Record, Summary};
-use laneway_testing::{Admin, Committed, Producer, wait_until};
+use laneway_testing::{Admin, ApiKey, Committed, Producer, wait_until};
 
 use crate::bench::{Bench, LONG};
 
@@ -127,4 +127,24 @@ fn metadata_of_somebody_elses_is_void_and_told() {
     assert_eq!(ended, [4, 5, 6, 7]);
     let said = format!("offset 4 of {} is not used", bench.partition(0));
     assert!(bench.errors().iter().any(|error| error.contains(&said)), "{:?}", bench.errors());
+}
+
+#[test]
+fn a_broker_that_takes_less_metadata_gets_less_and_the_offset_is_committed_all_the_same() {
+    let bench = Bench::new(1);
+    let builder = bench.builder().ordering(Ordering::Unordered).drain_deadline(Duration::from_millis(100));
+    let running = bench.run(builder.fetcher(bench.fetcher.clone()), |record: Record| async move {
+        if record.offset() == 3 {
+            std::future::pending::<()>().await;
+        }
+    });
+    wait_until(LONG, "the lane is open", || !bench.fetcher.starts().is_empty());
+    let offset_metadata_too_large = 12;
+    bench.kafka.push_errors(ApiKey::OFFSET_COMMIT, &[offset_metadata_too_large]);
+    bench.fetcher.deliver(&bench.partition(0), 0..20, None);
+    wait_until(LONG, "it is told", || {
+        bench.errors().iter().any(|error| error.contains("at most 2048 characters from now on"))
+    });
+    wait_until(LONG, "the offset is committed", || bench.committed(0) == 3);
+    bench.end(running);
 }

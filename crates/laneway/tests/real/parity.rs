@@ -77,6 +77,8 @@ fn a_running_consumer_is_committed_paused_moved_and_asked() {
         assert_eq!(found, BTreeMap::from([(first.clone(), Some(28)), (second.clone(), None)]));
         runtime().block_on(handle.seek(&first, 28)).expect("a lane elsewhere");
         assert_eq!(ask("what is sought")[0], Some(28), "{protocol}");
+        let again = [(5..30).collect::<Vec<_>>(), vec![28, 29]].concat();
+        wait_until(LONG, "its end is read again", || seen_of(0) == again);
         let bounds = runtime().block_on(handle.watermarks(&both)).expect("bounds");
         assert_eq!(bounds, BTreeMap::from([(first.clone(), (0, 30)), (second.clone(), (0, 30))]));
         let error =
