@@ -299,7 +299,11 @@ where
                 break;
             }
             if self.takes_batches {
-                let Some(batch) = self.schedule.take_batch(self.now) else { break };
+                let mut batch = std::mem::take(&mut self.parked);
+                if batch.is_empty() {
+                    let Some(next) = self.schedule.take_batch(self.now) else { break };
+                    batch = next;
+                }
                 let mut counted = Vec::with_capacity(batch.len());
                 for (place, mut item) in batch {
                     if self.count(&mut item) {
@@ -664,7 +668,9 @@ where
             } else {
                 None
             };
-            until = [self.schedule.due(), batch].into_iter().flatten().fold(until, Duration::min);
+            // What is due already and did not move waits for something else.
+            let due = [self.schedule.due(), batch].into_iter().flatten().filter(|due| *due > self.now);
+            until = due.fold(until, Duration::min);
         }
         let given_back =
             self.quota.filter(|_| !self.parked.is_empty() && !is_paused).map(|quota| &quota.given_back);
