@@ -9,7 +9,7 @@ use crate::config::{OffsetReset, Protocol};
 use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::failures::GiveUp;
+use crate::failures::{GiveUp, StormGuard};
 use crate::fetcher::Fetcher;
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
@@ -45,6 +45,7 @@ pub struct Builder {
     pub(crate) timeout: Option<Duration>,
     pub(crate) give_up: Option<GiveUp>,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) storm_guard: Option<StormGuard>,
     pub(crate) stall_after: Duration,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
@@ -95,6 +96,7 @@ impl Default for Builder {
             timeout: None,
             give_up: None,
             dead_letters: None,
+            storm_guard: None,
             stall_after: Duration::from_secs(60),
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
@@ -284,6 +286,12 @@ impl Builder {
         self
     }
 
+    /// Keeps the consumer from draining a topic into the dead letters when everything fails. Default: none.
+    pub fn storm_guard(mut self, guard: StormGuard) -> Self {
+        self.storm_guard = Some(guard);
+        self
+    }
+
     /// How much of what is finished ahead of the committed offset may be remembered with it, in UTF-16 units of the
     /// commit's metadata: the broker's `offset.metadata.max.bytes`. Default: 4,096, as the broker's. 0: nothing is, and
     /// after a crash or a move all records behind the first unfinished one come again.
@@ -382,6 +390,9 @@ impl Builder {
         }
         if self.give_up == Some(GiveUp::DeadLetter) && self.dead_letters.is_none() {
             return refuse("dead letters are wanted, and no topic for them is given".into());
+        }
+        if self.storm_guard.is_some() && self.dead_letters.is_none() {
+            return refuse("a storm guard guards dead letters, and no topic for them is given".into());
         }
         if self.stall_after.is_zero() {
             return refuse("a stall after 0 s: more than that is wanted, such as 60 s".into());

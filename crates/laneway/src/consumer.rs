@@ -17,7 +17,7 @@ use crate::client::{
 };
 use crate::config::{OffsetReset, Protocol};
 use crate::error::{Error, ErrorKind};
-use crate::failures::GiveUp;
+use crate::failures::{Bucket, GiveUp};
 use crate::fetcher::NativeFetcher;
 use crate::handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
@@ -318,6 +318,7 @@ impl Consumer {
                     }),
                 },
                 letters: None,
+                guard: builder.storm_guard.map(Bucket::new),
                 stall_after: builder.stall_after,
             },
             dead_letters: builder.dead_letters,

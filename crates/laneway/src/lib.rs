@@ -57,7 +57,7 @@ pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, GroupMetadata, Handle, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, NativeClient, StartedFrom};
-pub use failures::GiveUp;
+pub use failures::{GiveUp, StormGuard};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };

@@ -54,7 +54,8 @@
 //! [`Builder::retry_for`](crate::Builder::retry_for) say that it is enough: by default never. What becomes of it then is
 //! [`Builder::on_give_up`](crate::Builder::on_give_up). A [dead letter](crate::Builder::dead_letters) is acknowledged by the
 //! brokers before its record counts as finished; while it can't be written, its record (and its key) wait, and events say
-//! so. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
+//! so. When everything fails, a [`Builder::storm_guard`](crate::Builder::storm_guard) keeps a topic from being drained into
+//! the dead letters. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
 //! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of.
 //!
 //! # Steering

@@ -15,7 +15,7 @@ use super::failures::{Failure, Tried};
 use super::slots::Slots;
 use super::work::Work;
 use super::{BATCH, FALLBACK_TICK, Finished, LaneShared, Order, Quota};
-use crate::failures::GiveUp;
+use crate::failures::{Bucket, GiveUp};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
 use crate::record::{Batch, Record};
@@ -105,6 +105,7 @@ impl Lane {
                         next_look: LOOK,
                         looked_at: None,
                         last: None,
+                        succeeded: 0,
                         has_ended: false,
                         is_starved: false,
                         shared: &shared,
@@ -219,6 +220,8 @@ struct Running<'a, A, F> {
     /// The last record that was read when the lane last looked around, and the last one at all.
     looked_at: Option<Ticket>,
     last: Option<Ticket>,
+    /// Records handled since the storm guard was told.
+    succeeded: u64,
     /// It reads nothing more, and begins nothing.
     has_ended: bool,
     /// It could go on if there were room.
@@ -417,6 +420,7 @@ where
             if let Ok(BatchOutcome::All(Outcome::Done)) = begun {
                 self.has_returned(1, false);
                 self.count_finished();
+                self.succeeded += 1;
                 if in_a_row {
                     self.shared.finished_at_once();
                 } else {
@@ -514,7 +518,8 @@ where
 
     fn over(&mut self, unit: Unit, outcome: BatchOutcome) {
         match unit {
-            Unit::One(item, place) | Unit::Letter(item, place) => self.complete(item, place, outcome.one()),
+            Unit::Letter(item, place) => self.finish(&item, place),
+            Unit::One(item, place) => self.complete(item, place, outcome.one()),
             Unit::Many(items) => {
                 let outcomes = outcome.each(items.len());
                 for ((item, place), outcome) in items.into_iter().zip(outcomes) {
@@ -538,7 +543,10 @@ where
 
     fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
         match outcome {
-            Outcome::Done => self.finish(&item, place),
+            Outcome::Done => {
+                self.succeeded += 1;
+                self.finish(&item, place);
+            }
             Outcome::Retry { error, after } => self.failed(item, place, error, after),
             Outcome::DeadLetter { reason } => self.give_up(item, place, reason, GiveUp::DeadLetter),
             Outcome::Skip { reason } => self.give_up(item, place, reason, GiveUp::Skip),
@@ -582,6 +590,11 @@ where
         };
         match how {
             GiveUp::DeadLetter if self.work.letters.is_some() => {
+                if let Some(guard) = &self.work.guard
+                    && !guard.take()
+                {
+                    return self.hold_back(item, place, &reason, guard);
+                }
                 let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
                 tried.fail();
                 (self.tell)(LaneMessage::HandlerFailed(format!(
@@ -602,6 +615,27 @@ where
         }
     }
 
+    /// Too many records were given up while hardly any succeeded: this one does not become a dead letter now.
+    fn hold_back(&mut self, mut item: Item, place: Place, reason: &str, guard: &Bucket) {
+        let (what, letters) = (self.name(&item), guard.letters());
+        if !guard.waits() {
+            (self.tell)(LaneMessage::GaveUp(format!(
+                "{what}: {reason}; more than {letters} records were given up while hardly any succeeded"
+            )));
+            self.has_ended = true;
+            self.let_go_of(&item);
+            return;
+        }
+        let wait = self.work.failures.longest;
+        (self.tell)(LaneMessage::HandlerFailed(format!(
+            "{what}: {reason}; more than {letters} records were given up while hardly any succeeded: it waits, and is \
+             tried again in {wait:?}"
+        )));
+        item.record = item.record.detached();
+        let bytes = item.record.size();
+        self.schedule.retry(place, item, bytes, self.now + wait);
+    }
+
     /// A record will not be finished here.
     fn let_go_of(&self, item: &Item) {
         if let (Some(quota), true) = (self.quota, item.is_counted) {
@@ -620,6 +654,11 @@ where
             for ticket in self.done.drain(..) {
                 progress.tracker.finish(ticket);
             }
+        }
+        if let Some(guard) = &self.work.guard
+            && self.succeeded > 0
+        {
+            guard.fill(std::mem::take(&mut self.succeeded));
         }
         self.shared.set_in_flight(self.in_flight as u64);
         self.shared.set_waiting(self.schedule.waiting() as u64);

@@ -8,6 +8,7 @@ use super::Limit;
 use super::failures::Failures;
 use super::task::panic_text;
 use crate::dead_letters::Letters;
+use crate::failures::Bucket;
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
 
@@ -23,6 +24,7 @@ pub(crate) struct Work {
     pub(crate) blocked_bytes: usize,
     pub(crate) failures: Failures,
     pub(crate) letters: Option<Arc<Letters>>,
+    pub(crate) guard: Option<Bucket>,
     /// After how long a handler is told of that is still at a record.
     pub(crate) stall_after: Duration,
 }

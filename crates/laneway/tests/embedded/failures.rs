@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use laneway::{
     Consumer, ErrorKind, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record, ServiceHandler,
-    Timestamp, Typed,
+    StormGuard, Timestamp, Typed,
 };
 use laneway_testing::{unique, wait_until};
 
@@ -167,6 +167,40 @@ fn dead_letters_keep_the_record_and_say_where_it_came_from_and_why() {
             assert_eq!(added[&format!("laneway.{name}")], value);
         }
         assert!(added["laneway.first-failure"] <= added["laneway.last-failure"]);
+    }
+}
+
+#[test]
+fn when_everything_fails_the_dead_letters_have_a_limit() {
+    for waits in [false, true] {
+        let bench = Bench::new(1);
+        let letters = unique("dead");
+        bench.kafka.create_topic(&letters, 1).expect("a topic");
+        let guard = StormGuard::new(3).successes(2);
+        let guard = if waits { guard.waits() } else { guard };
+        let builder = quick(&bench).ordering(Ordering::Key).attempts(1).dead_letters(&letters);
+        let healthy = Arc::new(AtomicUsize::new(0));
+        let is_healthy = healthy.clone();
+        let (handle, run) = bench.run(builder.storm_guard(guard), move |_: Record| {
+            let healthy = is_healthy.load(Atomic::SeqCst) == 1;
+            std::future::ready(if healthy { Ok(()) } else { Err("the database is down") })
+        });
+        bench.fetcher.deliver(&bench.partition(0), 0..10, None);
+        let said = |text: &str| bench.errors().iter().any(|error| error.contains(text));
+        if waits {
+            wait_until(LONG, "it is told", || said("it waits, and is tried again"));
+            healthy.store(1, Atomic::SeqCst);
+            wait_until(LONG, "all is committed", || bench.committed(0) == 10);
+            bench.end((handle, run));
+        } else {
+            let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+            assert_eq!(error.kind(), ErrorKind::GaveUp);
+            assert!(error.to_string().contains("more than 3 records were given up"), "{error}");
+        }
+        assert_eq!(read(&bench, &letters, 3).len(), 3);
+        let admin = laneway_testing::Admin::new(bench.kafka.brokers()).expect("an admin client");
+        let partition = laneway::TopicPartition::new(letters.as_str(), 0);
+        assert_eq!(admin.end_offsets(&[partition.clone()]).expect("ends")[&partition], 3, "waits: {waits}");
     }
 }
 
