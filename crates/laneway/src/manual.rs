@@ -127,7 +127,7 @@
 //! | refused | at the start | later |
 //! | --- | --- | --- |
 //! | a password or a token; the broker's certificate (not trusted, expired, another host) or this client's | ends, [`ErrorKind::Refused`](crate::ErrorKind::Refused), if no broker lets it in within 2 s | tried on, said once a minute at most |
-//! | reading the group | ends | tried on, said once a minute at most; with KIP-848 ends |
+//! | reading the group | ends | tried on, said once a minute at most; with KIP-848 it may end |
 //! | reading a topic | ends | tried on, said once a minute at most |
 //!
 //! The start lasts until a broker has answered once (connections), until there was an assignment once (the group),

@@ -277,6 +277,11 @@ impl Running {
         self.run.is_finished()
     }
 
+    /// Stops it, and does not wait.
+    pub(crate) fn leave(self) {
+        self.handle.stop();
+    }
+
     /// Stops it and waits for its end.
     pub(crate) fn stop(self) -> Summary {
         self.handle.stop();
