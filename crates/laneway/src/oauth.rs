@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::sys::TakesToken;
+use crate::sys::{Native, set_token};
 
 /// Where tokens come from: see [`Builder::token_provider`](crate::Builder::token_provider).
 ///
@@ -139,7 +139,7 @@ pub(crate) struct Tokens {
 #[derive(Default)]
 struct Shared {
     token: Option<Token>,
-    clients: Vec<Weak<dyn TakesToken>>,
+    clients: Vec<Weak<dyn Native>>,
 }
 
 impl Tokens {
@@ -149,7 +149,7 @@ impl Tokens {
 
     /// Gives `client` the token that there is, and each one that there will be. Until it has one it connects to
     /// nothing, and waits.
-    pub(crate) fn serve<T: TakesToken + 'static>(&self, client: &Arc<T>) {
+    pub(crate) fn serve<T: Native + 'static>(&self, client: &Arc<T>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = shared.token.as_ref().filter(|token| token.check().is_ok()) {
             give(token, &**client).ok();
@@ -222,9 +222,8 @@ fn answer(ended: Option<Result<Answer, JoinError>>) -> Answer {
     }
 }
 
-fn give(token: &Token, client: &dyn TakesToken) -> Result<(), String> {
-    client
-        .set_token(&token.value, token.expires_in_ms(), &token.principal, &token.extensions)
+fn give(token: &Token, client: &dyn Native) -> Result<(), String> {
+    set_token(client, &token.value, token.expires_in_ms(), &token.principal, &token.extensions)
         .map_err(|error| format!("Kafka's client (librdkafka) does not take it ({})", error.name()))
 }
 

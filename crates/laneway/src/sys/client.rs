@@ -1,7 +1,7 @@
 //! A native client: made, asked, told, and destroyed.
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use super::certificate::{CertificateReason, verified};
 use super::config::Config;
 use super::error::{KafkaError, codes, text};
 use super::list::List;
+use super::native::{Native, fatal_error, open};
 use super::partition::PartitionHandle;
 use super::queue::{Queue, RawQueue};
-use super::token::{TakesToken, set_token};
-use super::{log, raw};
+use super::raw;
 
 /// A native consumer, with rebalances, errors and commits as events.
 ///
@@ -47,28 +47,15 @@ unsafe impl Send for Topic {}
 impl Client {
     /// Makes a consumer. It needs a `group.id`, also to be assigned partitions by hand.
     pub(crate) fn new(config: Config) -> Result<Arc<Self>, String> {
-        let mut reason = [0 as c_char; 512];
         let certificate = Arc::new(CertificateReason::default());
-        // SAFETY: the configuration is live and ours; the callbacks may be called from any thread and at any
-        // time, and the reason that one of them writes to is dropped after the client was destroyed. A client that could be made takes the configuration over, which is then forgotten here.
-        let rk = unsafe {
-            native::rd_kafka_conf_set_events(config.as_ptr(), EVENTS);
+        // SAFETY: the configuration is live and ours; the callback may be called from any thread and at any time, and
+        // the reason that it writes to is dropped after the client was destroyed.
+        unsafe {
             native::rd_kafka_conf_set_opaque(config.as_ptr(), Arc::as_ptr(&certificate).cast_mut().cast());
             // A build without TLS refuses it, and has no use for it.
             let _ = native::rd_kafka_conf_set_ssl_cert_verify_cb(config.as_ptr(), Some(verified));
-            native::rd_kafka_conf_set_log_cb(config.as_ptr(), Some(log::forward));
-            native::rd_kafka_new(
-                native::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-                config.as_ptr(),
-                reason.as_mut_ptr(),
-                reason.len(),
-            )
-        };
-        let Some(rk) = NonNull::new(rk) else {
-            // SAFETY: the text is terminated inside its buffer.
-            return Err(unsafe { text(reason.as_ptr()) });
-        };
-        std::mem::forget(config);
+        }
+        let rk = open(native::rd_kafka_type_t::RD_KAFKA_CONSUMER, config, EVENTS)?;
         let client = Self { rk, topics: Mutex::default(), certificate };
         // SAFETY: the client is live.
         KafkaError::check(unsafe { raw::rd_kafka_poll_set_consumer(client.as_ptr()) })
@@ -225,12 +212,7 @@ impl Client {
 
     /// The error that ended the client, if one did.
     pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
-        let mut reason = [0 as c_char; 512];
-        // SAFETY: the client is live, and the text is terminated inside its buffer.
-        unsafe {
-            let code = raw::rd_kafka_fatal_error(self.as_ptr(), reason.as_mut_ptr(), reason.len());
-            (code != codes::NO_ERROR).then(|| KafkaError::new(code, text(reason.as_ptr())))
-        }
+        fatal_error(self)
     }
 
     /// Begins to close the consumer; what it has to say while it does comes from `queue`, a new one. From
@@ -272,16 +254,10 @@ impl Drop for Client {
     }
 }
 
-impl TakesToken for Client {
-    fn set_token(
-        &self,
-        value: &str,
-        expires_ms: i64,
-        principal: &str,
-        extensions: &[(String, String)],
-    ) -> Result<(), KafkaError> {
-        // SAFETY: the client is live.
-        unsafe { set_token(self.as_ptr(), value, expires_ms, principal, extensions) }
+// SAFETY: the client is destroyed when this is dropped, and not before.
+unsafe impl Native for Client {
+    fn native(&self) -> *mut rd_kafka_t {
+        self.as_ptr()
     }
 }
 

@@ -18,13 +18,13 @@ mod list;
 mod log;
 #[cfg(test)]
 mod mock;
+mod native;
 mod partition;
 mod producer;
 mod queue;
 mod raw;
 #[cfg(test)]
 mod tests;
-mod token;
 
 pub(crate) use admin::{Committed, OffsetSpec, TopicInfo};
 pub(crate) use batch::NativeBatch;
@@ -35,7 +35,7 @@ pub(crate) use event::{GroupOffset, NativeEvent};
 pub(crate) use headers::NativeHeaders;
 #[cfg(test)]
 pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};
+pub(crate) use native::{Native, set_token};
 pub(crate) use partition::PartitionHandle;
 pub(crate) use producer::{Produced, Producer, topic_name};
 pub(crate) use queue::Queue;
-pub(crate) use token::TakesToken;

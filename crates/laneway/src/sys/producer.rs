@@ -1,28 +1,29 @@
 //! A native producer, for dead letters: records in, delivery reports out.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::fmt;
 use std::ptr::{self, NonNull, addr_of};
-use std::sync::{Mutex, PoisonError};
 
 use rdkafka_sys as native;
-use rdkafka_sys::{rd_kafka_queue_t, rd_kafka_t, rd_kafka_vtype_t as kind};
+use rdkafka_sys::{rd_kafka_t, rd_kafka_vtype_t as kind};
 
 use super::config::Config;
-use super::error::{KafkaError, text};
+use super::error::KafkaError;
 use super::event::opaque;
-use super::token::{TakesToken, set_token};
-use super::{log, raw};
+use super::native::{Native, fatal_error, open};
+use super::queue::WakingQueue;
 use crate::fetcher::Wake;
 
 /// A native producer. Dropping it throws away what was not delivered, and may wait: drop it where that harms
 /// nothing.
 pub(crate) struct Producer {
-    rk: NonNull<rd_kafka_t>,
-    reports: NonNull<rd_kafka_queue_t>,
-    /// What the wake-up callback of `reports` points to, made by `Box::into_raw`.
-    wake: Mutex<Option<NonNull<Wake>>>,
+    // In this order: a queue goes before the client that it belongs to.
+    reports: WakingQueue,
+    client: OwnedProducer,
 }
+
+/// Destroys a producer.
+struct OwnedProducer(NonNull<rd_kafka_t>);
 
 /// A record to be produced. Everything in it is copied.
 pub(crate) struct Produced<'a> {
@@ -39,58 +40,26 @@ pub(crate) struct Report {
     pub(crate) result: Result<(), KafkaError>,
 }
 
-// SAFETY: librdkafka's calls may be made from any thread, at the same time, and so may those on a queue; what the
-// callback points to is `Send` and `Sync`, and its place here is behind a lock.
-unsafe impl Send for Producer {}
+// SAFETY: librdkafka's calls may be made from any thread, at the same time.
+unsafe impl Send for OwnedProducer {}
 // SAFETY: as above.
-unsafe impl Sync for Producer {}
+unsafe impl Sync for OwnedProducer {}
 
 impl Producer {
     pub(crate) fn new(config: Config) -> Result<Self, String> {
-        let mut reason = [0 as c_char; 512];
-        // SAFETY: the configuration is live and ours; the callback may be called from any thread and at any time.
-        // A client that could be made takes the configuration over, which is then forgotten here.
-        let rk = unsafe {
-            native::rd_kafka_conf_set_events(
-                config.as_ptr(),
-                native::RD_KAFKA_EVENT_DR | native::RD_KAFKA_EVENT_ERROR,
-            );
-            native::rd_kafka_conf_set_log_cb(config.as_ptr(), Some(log::forward));
-            native::rd_kafka_new(
-                native::rd_kafka_type_t::RD_KAFKA_PRODUCER,
-                config.as_ptr(),
-                reason.as_mut_ptr(),
-                reason.len(),
-            )
-        };
-        let Some(rk) = NonNull::new(rk) else {
-            // SAFETY: the text is terminated inside its buffer.
-            return Err(unsafe { text(reason.as_ptr()) });
-        };
-        std::mem::forget(config);
-        // SAFETY: the client is live, and so has such a queue; this handle of it is ours.
-        match NonNull::new(unsafe { native::rd_kafka_queue_get_main(rk.as_ptr()) }) {
-            Some(reports) => Ok(Self { rk, reports, wake: Mutex::new(None) }),
+        let events = native::RD_KAFKA_EVENT_DR | native::RD_KAFKA_EVENT_ERROR;
+        let client = OwnedProducer(open(native::rd_kafka_type_t::RD_KAFKA_PRODUCER, config, events)?);
+        // SAFETY: the client is live, and so has such a queue; this handle of it is ours, and goes before the client.
+        match NonNull::new(unsafe { native::rd_kafka_queue_get_main(client.0.as_ptr()) }) {
+            // SAFETY: as said above.
+            Some(queue) => Ok(Self { reports: unsafe { WakingQueue::new(queue) }, client }),
             None => unreachable!("librdkafka ends the process when it is out of memory"),
         }
     }
 
     /// Has `wake` called whenever there are reports and there were none: from now on, so poll once after.
     pub(crate) fn on_ready(&self, wake: Wake) {
-        let new = Box::into_raw(Box::new(wake));
-        let mut current = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the queue is live, and `new` stays allocated until another callback has taken its place or none
-        // has; librdkafka replaces a callback under the lock that it calls it with (see `queue.rs`).
-        unsafe {
-            native::rd_kafka_queue_cb_event_enable(
-                self.reports.as_ptr(),
-                Some(super::queue::woken),
-                new.cast(),
-            );
-        }
-        let old = std::mem::replace(&mut *current, NonNull::new(new));
-        drop(current);
-        super::queue::free(old);
+        self.reports.on_ready(wake);
     }
 
     /// Hands over one record; a [`Report`] with `token` tells what came of it.
@@ -108,7 +77,7 @@ impl Producer {
         // the call, which copies it. The opaque is a number that is never followed. The headers are the client's
         // if the call succeeds, else ours again; the error is ours.
         unsafe {
-            let error = native::rd_kafka_produceva(self.rk.as_ptr(), attributes.as_ptr(), attributes.len());
+            let error = native::rd_kafka_produceva(self.native(), attributes.as_ptr(), attributes.len());
             if !error.is_null() {
                 native::rd_kafka_headers_destroy(headers);
             }
@@ -145,48 +114,34 @@ impl Producer {
 
     /// The error that ended the producer for good, if one did.
     pub(crate) fn fatal_error(&self) -> Option<KafkaError> {
-        let mut reason = [0 as c_char; 512];
-        // SAFETY: the client is live, and the text is terminated inside its buffer.
-        unsafe {
-            let code = raw::rd_kafka_fatal_error(self.rk.as_ptr(), reason.as_mut_ptr(), reason.len());
-            (code != 0).then(|| KafkaError::new(code, text(reason.as_ptr())))
-        }
+        fatal_error(self)
     }
 }
 
-impl Drop for Producer {
+impl Drop for OwnedProducer {
     fn drop(&mut self) {
-        // SAFETY: client and queue are live and ours, and this is their end. Without a callback its pointer is not
-        // looked at any more. What was not delivered is thrown away: whoever waits for it was told nothing.
+        // SAFETY: the client is live and ours, and this is its end. What was not delivered is thrown away: whoever
+        // waits for it was told nothing.
         unsafe {
-            native::rd_kafka_queue_cb_event_enable(self.reports.as_ptr(), None, ptr::null_mut());
-            native::rd_kafka_queue_destroy(self.reports.as_ptr());
             native::rd_kafka_purge(
-                self.rk.as_ptr(),
+                self.0.as_ptr(),
                 native::RD_KAFKA_PURGE_F_QUEUE | native::RD_KAFKA_PURGE_F_INFLIGHT,
             );
-            native::rd_kafka_destroy(self.rk.as_ptr());
+            native::rd_kafka_destroy(self.0.as_ptr());
         }
-        super::queue::free(self.wake.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-impl TakesToken for Producer {
-    fn set_token(
-        &self,
-        value: &str,
-        expires_ms: i64,
-        principal: &str,
-        extensions: &[(String, String)],
-    ) -> Result<(), KafkaError> {
-        // SAFETY: the client is live.
-        unsafe { set_token(self.rk.as_ptr(), value, expires_ms, principal, extensions) }
+// SAFETY: the client is destroyed when this is dropped, and not before.
+unsafe impl Native for Producer {
+    fn native(&self) -> *mut rd_kafka_t {
+        self.client.0.as_ptr()
     }
 }
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Producer").field(&self.rk).finish()
+        f.debug_tuple("Producer").field(&self.client.0).finish()
     }
 }
 

@@ -19,22 +19,29 @@ use crate::fetcher::Wake;
 #[derive(Debug)]
 pub(crate) struct Queue(RawQueue);
 
+/// A handle of a native queue of a consumer's.
+#[derive(Debug)]
+pub(super) struct RawQueue {
+    // In this order: a queue goes before the client that it belongs to.
+    queue: WakingQueue,
+    client: Arc<Client>,
+}
+
 /// A handle of a native queue, and the wake-up callback that was set through it.
 ///
 /// Handles of one native queue share its one callback: what is set last holds, and dropping any of them
 /// switches it off.
-pub(super) struct RawQueue {
+pub(super) struct WakingQueue {
     queue: NonNull<rd_kafka_queue_t>,
     /// What the callback points to, made by `Box::into_raw`.
     wake: Mutex<Option<NonNull<Wake>>>,
-    client: Arc<Client>,
 }
 
 // SAFETY: every native call on a queue takes the queue's own lock, and none is bound to a thread; what the
 // callback points to is `Send` and `Sync`, and its place here is behind a lock.
-unsafe impl Send for RawQueue {}
+unsafe impl Send for WakingQueue {}
 // SAFETY: as above.
-unsafe impl Sync for RawQueue {}
+unsafe impl Sync for WakingQueue {}
 
 impl Queue {
     pub(super) fn new(queue: RawQueue) -> Self {
@@ -72,7 +79,8 @@ impl RawQueue {
     /// # Safety
     /// `queue` came from a call of `client`'s that gives it away, and is not destroyed by anyone else.
     pub(super) unsafe fn new(queue: NonNull<rd_kafka_queue_t>, client: Arc<Client>) -> Self {
-        Self { queue, wake: Mutex::new(None), client }
+        // SAFETY: by this function's contract; the client goes after the queue.
+        Self { queue: unsafe { WakingQueue::new(queue) }, client }
     }
 
     pub(super) fn as_ptr(&self) -> *mut rd_kafka_queue_t {
@@ -81,6 +89,24 @@ impl RawQueue {
 
     pub(super) fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    pub(super) fn on_ready(&self, wake: Wake) {
+        self.queue.on_ready(wake);
+    }
+}
+
+impl WakingQueue {
+    /// Takes a queue over.
+    ///
+    /// # Safety
+    /// `queue` came from a call that gives it away, is not destroyed by anyone else, and its client lives longer.
+    pub(super) unsafe fn new(queue: NonNull<rd_kafka_queue_t>) -> Self {
+        Self { queue, wake: Mutex::new(None) }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut rd_kafka_queue_t {
+        self.queue.as_ptr()
     }
 
     pub(super) fn on_ready(&self, wake: Wake) {
@@ -95,7 +121,7 @@ impl RawQueue {
     }
 }
 
-impl Drop for RawQueue {
+impl Drop for WakingQueue {
     fn drop(&mut self) {
         // SAFETY: the queue is live; without a callback the pointer is not looked at. It is our handle, and
         // this is its end; the native queue lives on while the client uses it.
@@ -107,14 +133,14 @@ impl Drop for RawQueue {
     }
 }
 
-impl fmt::Debug for RawQueue {
+impl fmt::Debug for WakingQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Queue").field(&self.queue).finish()
     }
 }
 
 /// Frees what a callback pointed to. To be called after that callback was replaced or switched off.
-pub(super) fn free(wake: Option<NonNull<Wake>>) {
+fn free(wake: Option<NonNull<Wake>>) {
     if let Some(wake) = wake {
         // SAFETY: the pointer came from `Box::into_raw` and is freed once, as it was taken out of its place.
         // librdkafka calls a callback with the queue's lock held (rdkafka_queue.h, `rd_kafka_q_io_event`),
@@ -128,7 +154,7 @@ pub(super) fn free(wake: Option<NonNull<Wake>>) {
 ///
 /// # Safety
 /// `wake` points to a [`Wake`] that lives for the length of the call.
-pub(super) unsafe extern "C" fn woken(_rk: *mut rd_kafka_t, wake: *mut c_void) {
+unsafe extern "C" fn woken(_rk: *mut rd_kafka_t, wake: *mut c_void) {
     // SAFETY: by this function's contract.
     let wake = unsafe { &*wake.cast_const().cast::<Wake>() };
     // A panic must not unwind into C.
