@@ -334,7 +334,10 @@ mod tests {
                 let found = tracker.ahead(mark).map(|(ahead, _)| {
                     let map = encode(&ahead, place, DEFAULT_LIMIT, Text::Dense);
                     prop_assert_eq!((map.remembered, map.forgotten), (ahead.finished(), 0));
-                    Ok(decode(&map.text, place, mark).unwrap())
+                    let found = decode(&map.text, place, mark).unwrap();
+                    let straight = FinishedAhead::of(&ahead);
+                    prop_assert_eq!(straight.ranges(), found.ranges());
+                    Ok(found)
                 });
                 let mut found = found.transpose()?.unwrap_or_else(|| FinishedAhead::nothing(mark));
                 for (offset, finished) in model.range(mark..) {

@@ -161,7 +161,7 @@ impl Letters {
     }
 
     fn say(&self, message: &str) {
-        (self.tell)(LaneMessage::HandlerFailed(message.to_owned()));
+        (self.tell)(LaneMessage::Told(message.to_owned()));
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {

@@ -9,7 +9,7 @@ use laneway_core::map::{Place, Void, decode};
 use tokio::task::JoinSet;
 
 use crate::builder::Builder;
-use crate::client::{Patterns, Reaper, advice, is_alert, is_transport};
+use crate::client::{OTHERS, Patterns, Reaper, advice, is_alert, is_refusal, is_transport, reason_of};
 use crate::error::{Error, ErrorKind};
 use crate::properties::Clients;
 use crate::sys::{Client, GroupOffset, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
@@ -192,7 +192,7 @@ impl Asking {
             match waited(left.max(ANSWER), || queue.poll_group_offsets()) {
                 Some(Err(error)) if error.code == GROUP_ID_NOT_FOUND => Ok(Vec::new()),
                 Some(answer) => Ok(answer?),
-                // There is no second question while the first may still be answered: see `Client::list_committed`.
+                // There is no second question while the first may still be answered: see `Client::list_group_offsets`.
                 None => Err(Failed::ForGood(KafkaError::of(codes::_TIMED_OUT))),
             }
         })?;
@@ -274,16 +274,12 @@ impl Asking {
                 continue;
             }
             let certificate = self.client.certificate_refused();
-            let said = match certificate {
-                Some(reason) if error.message.contains("certificate verify failed") => reason,
-                _ => error.message,
-            };
-            let is_refusal = REFUSALS.contains(&error.code) && !is_transport(&said);
-            if is_refusal || is_alert(&said) {
-                let message = format!("{said}: {}", advice(&said));
+            let said = reason_of(&error.message, certificate.as_deref());
+            if is_alert(said) || (is_refusal(error.code) && !is_transport(said)) {
+                let message = format!("{said}: {}", advice(said));
                 self.refused.get_or_insert_with(|| (Instant::now(), message));
             }
-            self.last_error = Some(said);
+            self.last_error = Some(said.to_owned());
         }
     }
 }
@@ -355,8 +351,6 @@ const STEP: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often is looked for an answer.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long other brokers may take to let us in after one has refused to.
-const OTHERS: Duration = Duration::from_secs(2);
 
 /// What passes.
 const MENDS: [i32; 11] = [
@@ -371,13 +365,6 @@ const MENDS: [i32; 11] = [
     codes::NOT_COORDINATOR,
     codes::LEADER_NOT_AVAILABLE,
     codes::NOT_LEADER_FOR_PARTITION,
-];
-/// Brokers that do not let us in.
-const REFUSALS: [i32; 4] = [
-    codes::SASL_AUTHENTICATION_FAILED,
-    codes::UNSUPPORTED_SASL_MECHANISM,
-    codes::_AUTHENTICATION,
-    codes::_SSL,
 ];
 /// Of KIP-848; librdkafka's bindings may not know it.
 const GROUP_ID_NOT_FOUND: i32 = 69;

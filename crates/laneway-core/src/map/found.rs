@@ -1,6 +1,6 @@
 //! What a map says: which offsets above the commit are finished.
 
-use super::Encoding;
+use super::{Ahead, Encoding};
 
 /// What is finished above a committed offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,14 @@ impl FinishedAhead {
         let absolute = |(start, end): (u32, u32)| (base + i64::from(start), base + i64::from(end) - 1);
         let ranges = ranges.into_iter().map(absolute).collect();
         Some(Self { base, encoding: Some(encoding), ranges, cursor: 0 })
+    }
+
+    /// What a map of `ahead` says, without writing one: all of it, whatever its size.
+    pub fn of(ahead: &Ahead) -> Self {
+        let base = ahead.base();
+        let at = |edge: u32| base.saturating_add(i64::from(edge));
+        let ranges = ahead.runs().edges.chunks_exact(2).map(|run| (at(run[0]), at(run[1]) - 1)).collect();
+        Self { ranges, ..Self::nothing(base) }
     }
 
     /// Whether the record at `offset` is finished. Asked in the order of offsets, it takes constant time,

@@ -90,12 +90,7 @@ impl Maps {
         let read = self.read.remove(&lane.partition).filter(|read| read.found.base() == at.offset);
         let before = before.filter(|before| before.id == *lane).and_then(|before| before.ahead(at.offset));
         match before {
-            Some((ahead, leader_epoch)) => {
-                let place = place(&self.group, &lane.partition);
-                let all = encode(&ahead, place, usize::MAX, Text::Dense);
-                let found: Option<FinishedAhead> = decode(&all.text, place, at.offset).ok();
-                found.map(|found| Finished { found, leader_epoch })
-            }
+            Some((ahead, leader_epoch)) => Some(Finished { found: FinishedAhead::of(&ahead), leader_epoch }),
             None => read,
         }
     }

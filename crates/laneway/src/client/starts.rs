@@ -69,18 +69,19 @@ impl Search {
             client.list_offsets(&wanted, read_committed, queue, asked(question), TIMEOUT)
         };
         let (answer, awaited) = channel();
-        let (asked_for, coordinated, wake) = (partitions.clone(), client.clone(), wake.clone());
-        let wait = move || {
+        let wake = wake.clone();
+        let asked_committed = ask_committed(client, partitions.clone(), move |committed| {
             // The search may be over before.
-            answer.send(coordinated.committed(&asked_for, TIMEOUT)).ok();
+            answer.send(committed).ok();
             wake();
-        };
-        let thread = std::thread::Builder::new().name("laneway-committed".into()).spawn(wait);
+        });
         Self {
             token,
             asked: Instant::now(),
             wanted: wanted.to_vec(),
-            committed: thread.err().map(|error| Err(KafkaError::new(codes::_FAIL, error.to_string()))),
+            committed: asked_committed
+                .err()
+                .map(|error| Err(KafkaError::new(codes::_FAIL, error.to_string()))),
             awaited,
             starts: failed(list(OffsetSpec::Earliest, STARTS)).map(Err),
             ends: failed(list(OffsetSpec::Latest, ENDS)).map(Err),
@@ -168,6 +169,18 @@ impl Search {
         let end = answer(&self.ends, partition, "its log's end")?.offset;
         Ok(Log { start, end })
     }
+}
+
+/// Asks what is committed on a thread of its own, as the question waits: see [`Client::committed`]. An error: there is
+/// no such thread, and `answer` was dropped.
+pub(crate) fn ask_committed(
+    client: &Arc<Client>,
+    partitions: Vec<TopicPartition>,
+    answer: impl FnOnce(Result<Committed, KafkaError>) + Send + 'static,
+) -> std::io::Result<()> {
+    let client = client.clone();
+    let ask = move || answer(client.committed(&partitions, TIMEOUT));
+    std::thread::Builder::new().name("laneway-committed".into()).spawn(ask).map(drop)
 }
 
 #[derive(Debug)]

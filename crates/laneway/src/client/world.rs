@@ -75,12 +75,9 @@ pub(crate) struct Fixed {
 }
 
 impl World {
-    /// Takes in an answer of the search, and answers its result when it is whole.
-    pub(super) fn take_search_answer(&mut self, event: &NativeEvent) -> Option<SearchResult> {
-        if !self.search.as_mut()?.take(event) {
-            return None;
-        }
-        self.finish_search()
+    /// Takes in an answer. True if it was of the search.
+    pub(super) fn take_search_answer(&mut self, event: &NativeEvent) -> bool {
+        self.search.as_mut().is_some_and(|search| search.take(event))
     }
 
     /// The result of the search, if all its questions are answered.

@@ -133,7 +133,7 @@ impl Streamed {
                 "{what} at offset {offset}: the record was dropped without an ack; nothing from there on is \
                  committed, and it comes again when the partition is read anew"
             );
-            (self.tell)(LaneMessage::HandlerFailed(message));
+            (self.tell)(LaneMessage::Told(message));
         }
     }
 }

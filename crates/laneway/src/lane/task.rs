@@ -25,8 +25,8 @@ use crate::record::{Batch, Record};
 pub(crate) enum LaneMessage {
     /// The lane's queue failed: it reads nothing more until it is opened again.
     QueueFailed(LaneId, FetchError),
-    /// A record was not handled, and will be tried again.
-    HandlerFailed(String),
+    /// Something that people want to know of a record: it failed and is tried again, is skipped, takes long.
+    Told(String),
     /// A record was given up, and the consumer is to stop for it.
     GaveUp(String),
     /// The lane has ended: nothing of it is running, its queue is gone.
@@ -122,7 +122,7 @@ impl Lane {
                 Err(panic) => {
                     let error =
                         format!("the handler of {} could not be made: {}", shared.id, panic_text(&*panic));
-                    tell(LaneMessage::HandlerFailed(error));
+                    tell(LaneMessage::Told(error));
                     drop(queue);
                     while shared.order() == Order::Run {
                         tokio::time::timeout(FALLBACK_TICK, shared.wake.notified()).await.ok();
@@ -569,7 +569,7 @@ where
         let wait = failures.wait(tried.times);
         let wait = after.map_or(wait, |after| after.max(wait));
         let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
-        (self.tell)(LaneMessage::HandlerFailed(message));
+        (self.tell)(LaneMessage::Told(message));
         if self.shared.order() != Order::Run {
             // There is no next try in a lane that ends.
             self.let_go_of(&item);
@@ -597,14 +597,12 @@ where
                 }
                 let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
                 tried.fail();
-                (self.tell)(LaneMessage::HandlerFailed(format!(
-                    "{what}: {reason}; it becomes a dead letter"
-                )));
+                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it becomes a dead letter")));
                 let failure = Failure { error: reason, tried };
                 self.start(Job::Letter(item.record.clone(), failure), Unit::Letter(item, place));
             }
             GiveUp::Skip => {
-                (self.tell)(LaneMessage::HandlerFailed(format!("{what}: {reason}; it is skipped")));
+                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it is skipped")));
                 self.finish(&item, place);
             }
             GiveUp::Stop | GiveUp::DeadLetter => {
@@ -627,7 +625,7 @@ where
             return;
         }
         let wait = self.work.failures.longest;
-        (self.tell)(LaneMessage::HandlerFailed(format!(
+        (self.tell)(LaneMessage::Told(format!(
             "{what}: {reason}; more than {letters} records were given up while hardly any succeeded: it waits, and is \
              tried again in {wait:?}"
         )));
@@ -689,7 +687,7 @@ where
                 call.told += 1;
                 let Some(record) = call.unit.first() else { continue };
                 let (offset, key) = (record.offset(), shown_key(record));
-                tell(LaneMessage::HandlerFailed(format!(
+                tell(LaneMessage::Told(format!(
                     "{what} at offset {offset} (key {key}): the handler has been at it for {} s",
                     age.as_secs()
                 )));

@@ -7,7 +7,7 @@ use laneway_core::{Input, LaneId, Port, TopicPartition};
 
 use super::ClientThread;
 use crate::client::asks::{Answer, Ask, Offsets};
-use crate::client::starts::TIMEOUT;
+use crate::client::starts::{TIMEOUT, ask_committed};
 use crate::client::topics::Patterns;
 use crate::error::{Error, ErrorKind};
 use crate::sys::{KafkaError, NativeEvent};
@@ -48,16 +48,14 @@ impl ClientThread {
                 answer.send(self.pause(&partitions, paused)).ok();
             }
             Ask::Committed(partitions, answer) => {
-                // A question that waits: see `Client::committed`.
-                let client = self.world.asked.clone();
-                let ask = move || {
+                let give = move |committed| {
                     let offset = |found: &Option<(laneway_core::Position, String)>| {
                         found.as_ref().map(|(position, _)| position.offset)
                     };
-                    answer.send(offsets(&client.committed(&partitions, TIMEOUT), offset)).ok();
+                    answer.send(offsets(&committed, offset)).ok();
                 };
                 // Without a thread the answer is dropped, which says that there is none.
-                std::thread::Builder::new().name("laneway-committed".into()).spawn(ask).ok();
+                ask_committed(&self.world.asked, partitions, give).ok();
             }
             Ask::Offsets(wanted, answer) => {
                 let token = self.await_broker(answer);

@@ -41,11 +41,9 @@ impl ClientThread {
         match error.code {
             codes::GROUP_AUTHORIZATION_FAILED => return self.on_group_refused(&error.message, fatal),
             codes::TOPIC_AUTHORIZATION_FAILED => return self.on_topic_refused(&error.message, true),
-            codes::SASL_AUTHENTICATION_FAILED
-            | codes::UNSUPPORTED_SASL_MECHANISM
-            | codes::_AUTHENTICATION
-            | codes::_SSL => return self.on_connection_refused(&error.message),
-            _ if is_alert(&error.message) => return self.on_connection_refused(&error.message),
+            code if is_refusal(code) || is_alert(&error.message) => {
+                return self.on_connection_refused(&error.message);
+            }
             _ => {}
         }
         let kind = match error.code {
@@ -73,10 +71,7 @@ impl ClientThread {
         let membership = self.world.membership.as_ref().map(|membership| membership.client());
         let reasons = [Some(&self.world.asked), membership];
         let reason = reasons.into_iter().flatten().find_map(|client| client.certificate_refused());
-        let said = match &reason {
-            Some(reason) if said.contains("certificate verify failed") => reason.as_str(),
-            _ => said,
-        };
+        let said = reason_of(said, reason.as_deref());
         let message = format!("the connection was refused: {said}: {}", advice(said));
         self.last_error = Some(message.clone());
         if self.reached {
@@ -210,6 +205,22 @@ pub(super) fn commit_refusal(
     about_member.unwrap_or_else(|| commit_failure(error))
 }
 
+/// A broker does not take the credentials, or this client not its certificate.
+pub(crate) fn is_refusal(code: i32) -> bool {
+    let refusals = [
+        codes::SASL_AUTHENTICATION_FAILED,
+        codes::UNSUPPORTED_SASL_MECHANISM,
+        codes::_AUTHENTICATION,
+        codes::_SSL,
+    ];
+    refusals.contains(&code)
+}
+
+/// What was said of a connection, or why its certificate was refused, where that is what was said.
+pub(crate) fn reason_of<'a>(said: &'a str, certificate: Option<&'a str>) -> &'a str {
+    certificate.filter(|_| said.contains("certificate verify failed")).unwrap_or(said)
+}
+
 /// A TLS alert: the other side has ended the connection, and says why. With TLS 1.3 that it does not like our
 /// certificate comes when the connection already stands, as an error of the transport.
 pub(crate) fn is_alert(message: &str) -> bool {
@@ -268,7 +279,7 @@ fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
 /// How often it is said that no broker can be reached, or that one refuses something.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// How long other brokers may take to let us in after one has refused to.
-const OTHERS: Duration = Duration::from_secs(2);
+pub(crate) const OTHERS: Duration = Duration::from_secs(2);
 /// How long reading a topic is at its start, if nothing of it is finished meanwhile.
 const READING_STARTS: Duration = Duration::from_secs(10);
 /// After how long a lane is read again that may not read.

@@ -4,7 +4,7 @@ mod asked;
 mod errors;
 mod subscription;
 
-pub(crate) use errors::{advice, is_alert, is_transport};
+pub(crate) use errors::{OTHERS, advice, is_alert, is_refusal, is_transport, reason_of};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -279,7 +279,7 @@ impl ClientThread {
                 let message = format!("a record was given up, and comes again: {message}");
                 self.world.trouble.get_or_insert((ErrorKind::GaveUp, message));
             }
-            Message::Lane(LaneMessage::HandlerFailed(message)) => self.event(Event::Error { message }),
+            Message::Lane(LaneMessage::Told(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
     }
@@ -327,11 +327,7 @@ impl ClientThread {
     }
 
     fn on_native(&mut self, event: NativeEvent) {
-        if let Some(result) = self.world.take_search_answer(&event) {
-            self.on_search(result);
-            return;
-        }
-        if self.take_answer(&event) {
+        if self.world.take_search_answer(&event) || self.take_answer(&event) {
             return;
         }
         match event {
