@@ -35,6 +35,7 @@ mod error;
 mod event;
 mod failures;
 pub mod fetcher;
+mod handle;
 mod handler;
 mod lane;
 pub mod manual;
@@ -54,10 +55,11 @@ mod typed;
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
-pub use consumer::{Consumer, GroupMetadata, Handle, StopReason, Summary};
+pub use consumer::{Consumer, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, NativeClient, StartedFrom};
 pub use failures::{GiveUp, StormGuard};
+pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };

@@ -11,8 +11,9 @@ use futures_core::Stream;
 use laneway_core::{LaneId, TopicPartition};
 use tokio::sync::mpsc;
 
-use crate::consumer::{Handle, Running, Summary};
+use crate::consumer::{Running, Summary};
 use crate::error::Error;
+use crate::handle::Handle;
 use crate::lane::{Chunk, Handed, Window};
 use crate::record::{Batch, Record};
 

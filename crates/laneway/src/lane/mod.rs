@@ -1,8 +1,10 @@
 //! A lane: one task that owns a partition's queue, its bookkeeping and its handler, for one epoch.
 
+mod attempt;
 mod failures;
 mod finished;
 mod limit;
+mod outcome;
 mod quota;
 mod shared;
 mod slots;

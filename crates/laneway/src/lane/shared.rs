@@ -9,6 +9,7 @@ use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
+use super::FALLBACK_TICK;
 use super::window::Window;
 
 /// Shared by a lane and the client thread.
@@ -93,6 +94,13 @@ impl LaneShared {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
+    }
+
+    /// Returns when the lane has been told to end.
+    pub(crate) async fn ordered(&self) {
+        while self.order() == Order::Run {
+            tokio::time::timeout(FALLBACK_TICK, self.wake.notified()).await.ok();
+        }
     }
 
     pub(crate) fn deadline(&self) -> Instant {

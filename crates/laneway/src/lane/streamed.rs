@@ -105,15 +105,8 @@ impl Streamed {
         }
         // The queue goes before the lane says that it has ended: there is one handle of a partition.
         drop(queue);
-        self.ordered().await;
+        self.shared.ordered().await;
         self.window.close();
-    }
-
-    /// Returns when the lane has been told to end.
-    async fn ordered(&self) {
-        while self.shared.order() == Order::Run {
-            tokio::time::timeout(super::FALLBACK_TICK, self.shared.wake.notified()).await.ok();
-        }
     }
 
     async fn wait_for_acks(&self) {

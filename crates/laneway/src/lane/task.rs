@@ -1,21 +1,18 @@
 //! The lane's task: takes records in batches, has them handled in the order that was asked for, as many at once
 //! as there is room for, and ends when it is told to. Nothing on a record's way takes a lock.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
-use super::failures::{Failure, Tried};
+use super::attempt::{Job, attempt, contained, panic_text};
+use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
 use super::{BATCH, FALLBACK_TICK, Finished, LaneShared, Order, Quota};
-use crate::failures::{Bucket, GiveUp};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
 use crate::record::{Batch, Record};
@@ -124,9 +121,7 @@ impl Lane {
                         format!("the handler of {} could not be made: {}", shared.id, panic_text(&*panic));
                     tell(LaneMessage::Told(error));
                     drop(queue);
-                    while shared.order() == Order::Run {
-                        tokio::time::timeout(FALLBACK_TICK, shared.wake.notified()).await.ok();
-                    }
+                    shared.ordered().await;
                 }
             }
         }
@@ -140,24 +135,16 @@ fn closing(shared: &LaneShared) -> Closing {
 }
 
 /// A record on its way through the lane.
-struct Item {
-    record: Record,
-    ticket: Ticket,
+pub(super) struct Item {
+    pub(super) record: Record,
+    pub(super) ticket: Ticket,
     /// It counts among those that are handed out, where their number is limited.
-    is_counted: bool,
-    tried: Option<Box<Tried>>,
-}
-
-/// What a slot is given to do.
-enum Job {
-    One(Record),
-    Many(Vec<Record>),
-    /// A record that was given up, on its way to the dead letters.
-    Letter(Record, Failure),
+    pub(super) is_counted: bool,
+    pub(super) tried: Option<Box<Tried>>,
 }
 
 /// Records that are worked on together, and where each belongs.
-enum Unit {
+pub(super) enum Unit {
     One(Item, Place),
     Many(Vec<(Item, Place)>),
     /// It is on its way to the dead letters.
@@ -193,7 +180,7 @@ impl Unit {
 }
 
 /// A lane that runs.
-struct Running<'a, A, F> {
+pub(super) struct Running<'a, A, F> {
     /// What is worked on.
     slots: Slots<F>,
     /// What waits in each slot.
@@ -204,7 +191,7 @@ struct Running<'a, A, F> {
     in_flight: usize,
     /// Room for calls that was taken from the process's limit and is not used.
     room: usize,
-    schedule: Schedule<Item>,
+    pub(super) schedule: Schedule<Item>,
     takes_batches: bool,
     /// Records that may run, but not be handed out before another one is given back.
     parked: Vec<(Place, Item)>,
@@ -215,21 +202,21 @@ struct Running<'a, A, F> {
     /// What was finished before the lane began.
     finished: Option<Finished>,
     started: Instant,
-    now: Duration,
+    pub(super) now: Duration,
     next_look: Duration,
     /// The last record that was read when the lane last looked around, and the last one at all.
     looked_at: Option<Ticket>,
     last: Option<Ticket>,
     /// Records handled since the storm guard was told.
-    succeeded: u64,
+    pub(super) succeeded: u64,
     /// It reads nothing more, and begins nothing.
-    has_ended: bool,
+    pub(super) has_ended: bool,
     /// It could go on if there were room.
     is_starved: bool,
-    shared: &'a Arc<LaneShared>,
-    work: &'a Work,
-    quota: Option<&'a Quota>,
-    tell: &'a Tell,
+    pub(super) shared: &'a Arc<LaneShared>,
+    pub(super) work: &'a Work,
+    pub(super) quota: Option<&'a Quota>,
+    pub(super) tell: &'a Tell,
     attempt: A,
 }
 
@@ -498,7 +485,7 @@ where
         }
     }
 
-    fn start(&mut self, job: Job, unit: Unit) {
+    pub(super) fn start(&mut self, job: Job, unit: Unit) {
         match self.begin(job, unit.len()) {
             Err(at) => self.remember(at, unit),
             Ok(outcome) => {
@@ -535,114 +522,10 @@ where
         }
     }
 
-    fn finish(&mut self, item: &Item, place: Place) {
+    pub(super) fn finish(&mut self, item: &Item, place: Place) {
         self.done.push(item.ticket);
         self.count_finished();
         self.schedule.done(place, self.now);
-    }
-
-    fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
-        match outcome {
-            Outcome::Done => {
-                self.succeeded += 1;
-                self.finish(&item, place);
-            }
-            Outcome::Retry { error, after } => self.failed(item, place, error, after),
-            Outcome::DeadLetter { reason } => self.give_up(item, place, reason, GiveUp::DeadLetter),
-            Outcome::Skip { reason } => self.give_up(item, place, reason, GiveUp::Skip),
-            Outcome::Stop { reason } => self.give_up(item, place, reason, GiveUp::Stop),
-            Outcome::Abandon => {
-                self.has_ended = true;
-                self.let_go_of(&item);
-            }
-        }
-    }
-
-    fn failed(&mut self, mut item: Item, place: Place, error: String, after: Option<Duration>) {
-        let failures = &self.work.failures;
-        let tried = item.tried.get_or_insert_with(|| Box::new(Tried::new()));
-        if tried.would_be_enough(failures) {
-            self.give_up(item, place, error, failures.give_up);
-            return;
-        }
-        tried.fail();
-        let wait = failures.wait(tried.times);
-        let wait = after.map_or(wait, |after| after.max(wait));
-        let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
-        (self.tell)(LaneMessage::Told(message));
-        if self.shared.order() != Order::Run {
-            // There is no next try in a lane that ends.
-            self.let_go_of(&item);
-            return;
-        }
-        // What waits is copied out of what it was fetched with, which it would keep in memory.
-        item.record = item.record.detached();
-        let bytes = item.record.size();
-        self.schedule.retry(place, item, bytes, self.now + wait);
-    }
-
-    /// The last try of a record failed.
-    fn give_up(&mut self, mut item: Item, place: Place, reason: String, how: GiveUp) {
-        let what = self.name(&item);
-        let how = match how {
-            GiveUp::DeadLetter if self.work.letters.is_none() => self.work.failures.give_up,
-            how => how,
-        };
-        match how {
-            GiveUp::DeadLetter if self.work.letters.is_some() => {
-                if let Some(guard) = &self.work.guard
-                    && !guard.take()
-                {
-                    return self.hold_back(item, place, &reason, guard);
-                }
-                let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
-                tried.fail();
-                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it becomes a dead letter")));
-                let failure = Failure { error: reason, tried };
-                self.start(Job::Letter(item.record.clone(), failure), Unit::Letter(item, place));
-            }
-            GiveUp::Skip => {
-                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it is skipped")));
-                self.finish(&item, place);
-            }
-            GiveUp::Stop | GiveUp::DeadLetter => {
-                (self.tell)(LaneMessage::GaveUp(format!("{what}: {reason}")));
-                self.has_ended = true;
-                self.let_go_of(&item);
-            }
-        }
-    }
-
-    /// Too many records were given up while hardly any succeeded: this one does not become a dead letter now.
-    fn hold_back(&mut self, mut item: Item, place: Place, reason: &str, guard: &Bucket) {
-        let (what, letters) = (self.name(&item), guard.letters());
-        if !guard.waits() {
-            (self.tell)(LaneMessage::GaveUp(format!(
-                "{what}: {reason}; more than {letters} records were given up while hardly any succeeded"
-            )));
-            self.has_ended = true;
-            self.let_go_of(&item);
-            return;
-        }
-        let wait = self.work.failures.longest;
-        (self.tell)(LaneMessage::Told(format!(
-            "{what}: {reason}; more than {letters} records were given up while hardly any succeeded: it waits, and is \
-             tried again in {wait:?}"
-        )));
-        item.record = item.record.detached();
-        let bytes = item.record.size();
-        self.schedule.retry(place, item, bytes, self.now + wait);
-    }
-
-    /// A record will not be finished here.
-    fn let_go_of(&self, item: &Item) {
-        if let (Some(quota), true) = (self.quota, item.is_counted) {
-            quota.give_back();
-        }
-    }
-
-    fn name(&self, item: &Item) -> String {
-        format!("{} at offset {}", self.shared.id.partition, item.record.offset())
     }
 
     /// Publishes what was done in this turn.
@@ -737,60 +620,6 @@ where
         }
         self.work.limit.give_back(self.running);
     }
-}
-
-/// Does a job.
-async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> BatchOutcome {
-    let timeout = work.failures.timeout;
-    let outcome = match job {
-        Job::One(record) => {
-            let handled = contained(async { handler.handle(record).await });
-            in_time(timeout, handled).await.map(BatchOutcome::All)
-        }
-        Job::Many(records) => {
-            in_time(timeout, contained(async { handler.handle_batch(records).await })).await
-        }
-        Job::Letter(record, failure) => {
-            if let Some(letters) = &work.letters {
-                letters.send(&record, &failure).await;
-            }
-            Ok(BatchOutcome::All(Outcome::Done))
-        }
-    };
-    outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }))
-}
-
-async fn in_time<T>(
-    timeout: Option<Duration>,
-    handled: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    let handled = match timeout {
-        None => return handled.await.map_err(|panic| format!("the handler panicked: {panic}")),
-        Some(timeout) => tokio::time::timeout(timeout, handled).await,
-    };
-    match (handled, timeout) {
-        (Ok(handled), _) => handled.map_err(|panic| format!("the handler panicked: {panic}")),
-        (Err(_), timeout) => Err(format!("the handler did not end within {:?}", timeout.unwrap_or_default())),
-    }
-}
-
-/// Runs user code; a panic in it is an answer like any other.
-async fn contained<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    poll_fn(move |context| {
-        let future: Pin<&mut _> = future.as_mut();
-        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
-        }
-    })
-    .await
-}
-
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 /// A key as it is shown: cut, and with what is not printable escaped.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limit;
+use super::attempt::panic_text;
 use super::failures::Failures;
-use super::task::panic_text;
 use crate::dead_letters::Letters;
 use crate::failures::Bucket;
 use crate::ordering::{KeyOf, Keyless, Ordering};

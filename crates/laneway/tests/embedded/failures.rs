@@ -200,7 +200,11 @@ fn when_everything_fails_the_dead_letters_have_a_limit() {
         assert_eq!(read(&bench, &letters, 3).len(), 3);
         let admin = laneway_testing::Admin::new(bench.kafka.brokers()).expect("an admin client");
         let partition = laneway::TopicPartition::new(letters.as_str(), 0);
-        assert_eq!(admin.end_offsets(&[partition.clone()]).expect("ends")[&partition], 3, "waits: {waits}");
+        assert_eq!(
+            admin.end_offsets(std::slice::from_ref(&partition)).expect("ends")[&partition],
+            3,
+            "waits: {waits}"
+        );
     }
 }
 

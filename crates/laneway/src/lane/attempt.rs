@@ -1,0 +1,75 @@
+//! What is done in a slot: a handler is called, or a dead letter written. A panic in it is an answer like any other.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::failures::Failure;
+use super::work::Work;
+use crate::handler::{BatchOutcome, Handler, Outcome};
+use crate::record::Record;
+
+/// What a slot is given to do.
+pub(super) enum Job {
+    One(Record),
+    Many(Vec<Record>),
+    /// A record that was given up, on its way to the dead letters.
+    Letter(Record, Failure),
+}
+
+/// Does a job.
+pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> BatchOutcome {
+    let timeout = work.failures.timeout;
+    let outcome = match job {
+        Job::One(record) => {
+            let handled = contained(async { handler.handle(record).await });
+            in_time(timeout, handled).await.map(BatchOutcome::All)
+        }
+        Job::Many(records) => {
+            in_time(timeout, contained(async { handler.handle_batch(records).await })).await
+        }
+        Job::Letter(record, failure) => {
+            if let Some(letters) = &work.letters {
+                letters.send(&record, &failure).await;
+            }
+            Ok(BatchOutcome::All(Outcome::Done))
+        }
+    };
+    outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }))
+}
+
+async fn in_time<T>(
+    timeout: Option<Duration>,
+    handled: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let handled = match timeout {
+        None => return handled.await.map_err(|panic| format!("the handler panicked: {panic}")),
+        Some(timeout) => tokio::time::timeout(timeout, handled).await,
+    };
+    match (handled, timeout) {
+        (Ok(handled), _) => handled.map_err(|panic| format!("the handler panicked: {panic}")),
+        (Err(_), timeout) => Err(format!("the handler did not end within {:?}", timeout.unwrap_or_default())),
+    }
+}
+
+/// Runs user code; a panic in it is an answer like any other.
+pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(move |context| {
+        let future: Pin<&mut _> = future.as_mut();
+        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+        }
+    })
+    .await
+}
+
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,124 @@
+//! What becomes of a record that a handler is through with.
+
+use std::future::Future;
+use std::time::Duration;
+
+use laneway_core::Place;
+
+use super::Order;
+use super::attempt::Job;
+use super::failures::{Failure, Tried};
+use super::task::{Item, LaneMessage, Running, Unit};
+use crate::failures::{Bucket, GiveUp};
+use crate::handler::{BatchOutcome, Outcome};
+
+impl<A, F> Running<'_, A, F>
+where
+    A: Fn(Job) -> F,
+    F: Future<Output = BatchOutcome>,
+{
+    pub(super) fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {
+                self.succeeded += 1;
+                self.finish(&item, place);
+            }
+            Outcome::Retry { error, after } => self.failed(item, place, error, after),
+            Outcome::DeadLetter { reason } => self.give_up(item, place, reason, GiveUp::DeadLetter),
+            Outcome::Skip { reason } => self.give_up(item, place, reason, GiveUp::Skip),
+            Outcome::Stop { reason } => self.give_up(item, place, reason, GiveUp::Stop),
+            Outcome::Abandon => {
+                self.has_ended = true;
+                self.let_go_of(&item);
+            }
+        }
+    }
+
+    fn failed(&mut self, mut item: Item, place: Place, error: String, after: Option<Duration>) {
+        let failures = &self.work.failures;
+        let tried = item.tried.get_or_insert_with(|| Box::new(Tried::new()));
+        if tried.would_be_enough(failures) {
+            self.give_up(item, place, error, failures.give_up);
+            return;
+        }
+        tried.fail();
+        let wait = failures.wait(tried.times);
+        let wait = after.map_or(wait, |after| after.max(wait));
+        let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
+        (self.tell)(LaneMessage::Told(message));
+        if self.shared.order() != Order::Run {
+            // There is no next try in a lane that ends.
+            self.let_go_of(&item);
+            return;
+        }
+        self.wait_for_next_try(item, place, wait);
+    }
+
+    fn wait_for_next_try(&mut self, mut item: Item, place: Place, wait: Duration) {
+        // What waits is copied out of what it was fetched with, which it would keep in memory.
+        item.record = item.record.detached();
+        let bytes = item.record.size();
+        self.schedule.retry(place, item, bytes, self.now + wait);
+    }
+
+    /// The consumer is to stop for a record, which is not finished.
+    fn stop_for(&mut self, item: &Item, why: String) {
+        (self.tell)(LaneMessage::GaveUp(why));
+        self.has_ended = true;
+        self.let_go_of(item);
+    }
+
+    /// The last try of a record failed.
+    fn give_up(&mut self, mut item: Item, place: Place, reason: String, how: GiveUp) {
+        let what = self.name(&item);
+        let how = match how {
+            GiveUp::DeadLetter if self.work.letters.is_none() => self.work.failures.give_up,
+            how => how,
+        };
+        match how {
+            GiveUp::DeadLetter if self.work.letters.is_some() => {
+                if let Some(guard) = &self.work.guard
+                    && !guard.take()
+                {
+                    return self.hold_back(item, place, &reason, guard);
+                }
+                let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
+                tried.fail();
+                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it becomes a dead letter")));
+                let failure = Failure { error: reason, tried };
+                self.start(Job::Letter(item.record.clone(), failure), Unit::Letter(item, place));
+            }
+            GiveUp::Skip => {
+                (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it is skipped")));
+                self.finish(&item, place);
+            }
+            GiveUp::Stop | GiveUp::DeadLetter => {
+                self.stop_for(&item, format!("{what}: {reason}"));
+            }
+        }
+    }
+
+    /// Too many records were given up while hardly any succeeded: this one does not become a dead letter now.
+    fn hold_back(&mut self, item: Item, place: Place, reason: &str, guard: &Bucket) {
+        let (what, letters) = (self.name(&item), guard.letters());
+        let why =
+            format!("{what}: {reason}; more than {letters} records were given up while hardly any succeeded");
+        if !guard.waits() {
+            return self.stop_for(&item, why);
+        }
+        let wait = self.work.failures.longest;
+        (self.tell)(LaneMessage::Told(format!("{why}: it waits, and is tried again in {wait:?}")));
+        self.wait_for_next_try(item, place, wait);
+    }
+
+    /// A record will not be finished here.
+    fn let_go_of(&self, item: &Item) {
+        if let (Some(quota), true) = (self.quota, item.is_counted) {
+            quota.give_back();
+        }
+    }
+
+    fn name(&self, item: &Item) -> String {
+        format!("{} at offset {}", self.shared.id.partition, item.record.offset())
+    }
+}
