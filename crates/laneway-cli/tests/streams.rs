@@ -142,21 +142,7 @@ fn a_run_does_not_wait_for_whoever_is_to_read_its_events() {
     let topic = unique("topic");
     produce_one(&kafka, &topic);
     let pipe = place.path("pipe");
-    let words = [
-        "run",
-        "-b",
-        kafka.brokers(),
-        "-g",
-        "g",
-        "-t",
-        &topic,
-        "-o",
-        "earliest",
-        "--print",
-        "--events",
-        &pipe,
-    ];
-    let run = place.run("", &words);
+    let run = place.run("", &printing(&kafka, "g", &topic, &pipe));
     wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
     // Whoever comes late is told everything from the beginning, in order.
     let reader = std::thread::spawn({
@@ -172,8 +158,7 @@ fn a_run_does_not_wait_for_whoever_is_to_read_its_events() {
     assert_eq!(events.last().map(String::as_str), Some("stopped"), "{events:?}");
 
     // And where nobody comes at all.
-    let words = words.map(|word| if word == "g" { "other" } else { word });
-    let run = place.run("", &words);
+    let run = place.run("", &printing(&kafka, "other", &topic, &pipe));
     wait_until(PATIENCE, "the record is printed", || run.stdout().len() == 1 || run.ended().is_some());
     run.terminate().unwrap();
     ends_with(&run, 0);
@@ -204,23 +189,7 @@ fn what_nobody_read_for_a_while_comes_in_order() {
     let kafka = EmbeddedKafka::start().unwrap();
     let topic = unique("topic");
     produce_one(&kafka, &topic);
-    let run = place.run(
-        FULL,
-        &[
-            "run",
-            "-b",
-            kafka.brokers(),
-            "-g",
-            "g",
-            "-t",
-            &topic,
-            "-o",
-            "earliest",
-            "--print",
-            "--events",
-            "-",
-        ],
-    );
+    let run = place.run(FULL, &printing(&kafka, "g", &topic, "-"));
     wait_until(PATIENCE, "it is committed", || {
         committed(&kafka, "g", &topic) == Some(1) || run.ended().is_some()
     });
@@ -286,3 +255,9 @@ const FULL: &str = "exec 3<>\"$PIPE\" 2>\"$PIPE\"; dd if=/dev/zero of=\"$PIPE\" 
 
 /// How long is waited for what should come soon.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The flags that print a topic from its beginning, with events.
+fn printing<'a>(kafka: &'a EmbeddedKafka, group: &'a str, topic: &'a str, events: &'a str) -> [&'a str; 12] {
+    let brokers = kafka.brokers();
+    ["run", "-b", brokers, "-g", group, "-t", topic, "-o", "earliest", "--print", "--events", events]
+}

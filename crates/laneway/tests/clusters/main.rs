@@ -1,12 +1,13 @@
 //! Clusters of three nodes that change under a consumer: coordinators that move, nodes that freeze and die, racks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../logged/mod.rs"]
+mod logged;
 #[path = "../real/support.rs"]
 #[allow(dead_code)]
 mod support;
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -251,45 +252,6 @@ fn prove_clusters_all_nodes_down_for_longer_than_a_session() {
     }
 }
 
-/// What librdkafka says while it fetches: `debug` was set.
-struct Keeper;
-
-static LOGS: Mutex<String> = Mutex::new(String::new());
-
-struct Line(String);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.0, "{value:?} ");
-    }
-}
-
-impl tracing::Subscriber for Keeper {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        let mut logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
-        logs.push_str(&line.0);
-        logs.push('\n');
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 fn in_rack(rack: i32) -> Spec {
     let property = |key: &str, value: String| (key.to_owned(), value);
     Spec {
@@ -300,7 +262,7 @@ fn in_rack(rack: i32) -> Spec {
 
 /// How many records of a topic came from a node: `.../2: Enqueue 7 message(s) (... ) on TOPIC [0] ...`.
 fn fetched_from(topic: &str, node: i32) -> usize {
-    let logs = LOGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let logs = logged::logs();
     let (from, of) = (format!("/{node}: Enqueue "), format!(" on {topic} [0]"));
     let count = |line: &str| line.split_once(&from)?.1.split(' ').next()?.parse::<usize>().ok();
     logs.lines().filter(|line| line.contains(&of)).filter_map(count).sum()
@@ -309,7 +271,7 @@ fn fetched_from(topic: &str, node: i32) -> usize {
 #[test]
 fn a_consumer_fetches_from_the_replica_in_its_rack_and_goes_on_when_that_dies() {
     let Some(cluster) = cluster() else { return };
-    tracing::subscriber::set_global_default(Keeper).expect("no subscriber but this one");
+    logged::keep();
     let mut scene = cluster.scene("rack", 1, Protocol::Cooperative);
     // Led by the first node, and a replica on the second, where the consumer is.
     scene.topic = unique("rack");

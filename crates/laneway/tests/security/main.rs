@@ -1,6 +1,8 @@
 //! TLS, SASL and permissions, against a broker with listeners of all kinds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../logged/mod.rs"]
+mod logged;
 mod support;
 
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use laneway_testing::{
     Admin, Operation, Permission, Producer, RealKafka, RealOptions, Resource, unique, wait_until,
 };
 
-use support::{MARKER, PASSWORD, Running, SOON, logs, property, secured, token, token_mark};
+use logged::logs;
+use support::{MARKER, PASSWORD, Running, SOON, property, secured, token, token_mark};
 
 /// It reads what there is, and ends.
 fn reads(builder: Builder) {

@@ -35,7 +35,7 @@ pub(crate) struct Pair {
 pub(crate) fn secured() -> Option<&'static Secured> {
     static SHARED: OnceLock<Option<Secured>> = OnceLock::new();
     let shared = SHARED.get_or_init(|| {
-        keep_logs();
+        crate::logged::keep();
         if let Err(why) = RealKafka::available() {
             let required = std::env::var_os("LANEWAY_REQUIRE_REAL_KAFKA").is_some_and(|v| v == "1");
             assert!(!required, "LANEWAY_REQUIRE_REAL_KAFKA=1, but: {why}");
@@ -354,53 +354,6 @@ pub(crate) fn runtime() -> &'static Runtime {
     })
 }
 
-/// Everything that was logged.
-pub(crate) fn logs() -> MutexGuard<'static, String> {
-    static LOGS: Mutex<String> = Mutex::new(String::new());
-    LOGS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn lock(text: &Mutex<String>) -> MutexGuard<'_, String> {
     text.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn keep_logs() {
-    tracing::subscriber::set_global_default(Keeper).expect("no subscriber but this one");
-}
-
-/// Keeps what is logged.
-struct Keeper;
-
-struct Line(String);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl tracing::Subscriber for Keeper {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        let mut logs = logs();
-        logs.push_str(&line.0);
-        logs.push('\n');
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
