@@ -93,8 +93,7 @@ impl MakeHandler for Print {
 
 impl Handler for Print {
     async fn handle(&self, record: Record) -> Outcome {
-        let mut bytes = Vec::with_capacity(256 + record.payload().map_or(0, <[u8]>::len));
-        record_json::write_line(&mut bytes, &record);
+        let bytes = record_json::line(&record);
         let (written, was_written) = oneshot::channel();
         if self.lines.send(Line { bytes, written }).is_err() {
             return Outcome::Abandon;

@@ -5,8 +5,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use laneway::{Record, Timestamp};
 
-/// Appends the record's line, its end included.
-pub(crate) fn write_line(out: &mut Vec<u8>, record: &Record) {
+/// The record's line, its end included.
+pub(crate) fn line(record: &Record) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256 + record.payload().map_or(0, <[u8]>::len));
+    write_line(&mut line, record);
+    line
+}
+
+fn write_line(out: &mut Vec<u8>, record: &Record) {
     out.extend_from_slice(b"{\"topic\":");
     string(out, record.topic());
     out.extend_from_slice(b",\"partition\":");

@@ -82,12 +82,8 @@ impl MakeHandler for Exec {
 
 impl Handler for LaneWorker {
     async fn handle(&self, record: Record) -> Outcome {
-        let mut line = Vec::with_capacity(256 + record.payload().map_or(0, <[u8]>::len));
-        record_json::write_line(&mut line, &record);
+        let (offset, line) = (record.offset(), record_json::line(&record));
         let (answer, answered) = oneshot::channel();
-        let offset = record.offset();
-        // The record itself is let go: what waits for an answer is its line.
-        drop(record);
         if self.requests.send(Request::Record { offset, line, answer }).is_err() {
             return Outcome::Abandon;
         }
