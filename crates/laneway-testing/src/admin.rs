@@ -185,20 +185,23 @@ impl Admin {
         patiently(|| self.client.delete_records(&list))
     }
 
-    /// Makes a permission, or a denial.
+    /// Makes a permission, or a denial, and waits until it is in force: the controller makes it, and brokers hear of
+    /// it a little later.
     ///
     /// # Errors
     /// When the cluster has no authorizer, or no broker answers.
     pub fn permit(&self, permission: &Permission) -> Result<(), Error> {
-        self.client.create_acl(permission)
+        self.client.create_acl(permission)?;
+        self.wait_for_permission(permission, true)
     }
 
-    /// Takes a permission, or a denial, back.
+    /// Takes a permission, or a denial, back, and waits until it is.
     ///
     /// # Errors
     /// As [`permit`](Self::permit).
     pub fn take_back(&self, permission: &Permission) -> Result<(), Error> {
-        self.client.delete_acl(permission)
+        self.client.delete_acl(permission)?;
+        self.wait_for_permission(permission, false)
     }
 
     /// What a group has committed for these partitions; those without a commit are left out.
@@ -291,6 +294,12 @@ impl Admin {
             })
         })?;
         Ok(found.into_iter().map(|e| (e.partition, e.offset)).collect())
+    }
+
+    fn wait_for_permission(&self, permission: &Permission, there: bool) -> Result<(), Error> {
+        let what = format!("{permission:?} {}", if there { "in force" } else { "taken back" });
+        let is_so = || self.client.has_acl(permission).is_ok_and(|found| found == there);
+        crate::try_wait_until(TIMEOUT, &what, is_so)
     }
 
     fn wait_for_partitions(&self, topic: &str, partitions: i32) -> Result<(), Error> {

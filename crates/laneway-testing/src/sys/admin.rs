@@ -1,6 +1,6 @@
 //! The native administration calls: each is sent, and its answer awaited.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
@@ -139,31 +139,13 @@ impl AdminClient {
 
     pub(crate) fn create_acl(&self, permission: &Permission) -> Result<(), Error> {
         let what = format!("{permission:?}");
-        let Codes { kind, operation, effect } = codes(permission);
-        let (name, principal) = (c_string(permission.resource.name())?, c_string(&permission.principal)?);
-        let pattern = rd::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
-        // SAFETY: strings end in NUL; the binding is ours, and destroyed once after the call. The event is a
-        // result of this call, whose array has as many elements as it says.
+        let mut binding = Acl::new(rd::rd_kafka_AclBinding_new, permission)?;
+        // SAFETY: the binding lives until after the call. The event is a result of this call, whose array has as
+        // many elements as it says.
         unsafe {
-            let mut binding = rd::rd_kafka_AclBinding_new(
-                kind,
-                name.as_ptr(),
-                pattern,
-                principal.as_ptr(),
-                c"*".as_ptr(),
-                operation,
-                effect,
-                ptr::null_mut(),
-                0,
-            );
-            if binding.is_null() {
-                return Err(Error::new(format!("{what}: refused by the client")));
-            }
             let answer = self.ask(&what, |options, queue| {
-                rd::rd_kafka_CreateAcls(self.client.raw(), &mut binding, 1, options, queue);
-            });
-            rd::rd_kafka_AclBinding_destroy(binding);
-            let answer = answer?;
+                rd::rd_kafka_CreateAcls(self.client.raw(), &mut binding.0, 1, options, queue);
+            })?;
             let mut count = 0usize;
             let result = rd::rd_kafka_event_CreateAcls_result(answer.raw());
             let results = rd::rd_kafka_CreateAcls_result_acls(result, &mut count);
@@ -178,31 +160,28 @@ impl AdminClient {
     }
 
     pub(crate) fn delete_acl(&self, permission: &Permission) -> Result<(), Error> {
-        let what = format!("taking back {permission:?}");
-        let Codes { kind, operation, effect } = codes(permission);
-        let (name, principal) = (c_string(permission.resource.name())?, c_string(&permission.principal)?);
-        let pattern = rd::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
-        // SAFETY: as in `create_acl`.
+        let mut filter = Acl::new(rd::rd_kafka_AclBindingFilter_new, permission)?;
+        // SAFETY: the filter lives until after the call.
         unsafe {
-            let mut filter = rd::rd_kafka_AclBindingFilter_new(
-                kind,
-                name.as_ptr(),
-                pattern,
-                principal.as_ptr(),
-                c"*".as_ptr(),
-                operation,
-                effect,
-                ptr::null_mut(),
-                0,
-            );
-            if filter.is_null() {
-                return Err(Error::new(format!("{what}: refused by the client")));
-            }
-            let answer = self.ask(&what, |options, queue| {
-                rd::rd_kafka_DeleteAcls(self.client.raw(), &mut filter, 1, options, queue);
+            let answer = self.ask(&format!("taking back {permission:?}"), |options, queue| {
+                rd::rd_kafka_DeleteAcls(self.client.raw(), &mut filter.0, 1, options, queue);
             });
-            rd::rd_kafka_AclBinding_destroy(filter);
             answer.map(drop)
+        }
+    }
+
+    /// Whether the broker that answers knows of a permission, or a denial.
+    pub(crate) fn has_acl(&self, permission: &Permission) -> Result<bool, Error> {
+        let filter = Acl::new(rd::rd_kafka_AclBindingFilter_new, permission)?;
+        // SAFETY: the filter lives until after the call. The event is a result of this call.
+        unsafe {
+            let answer = self.ask(&format!("looking for {permission:?}"), |options, queue| {
+                rd::rd_kafka_DescribeAcls(self.client.raw(), filter.0, options, queue);
+            })?;
+            let mut count = 0usize;
+            let result = rd::rd_kafka_event_DescribeAcls_result(answer.raw());
+            rd::rd_kafka_DescribeAcls_result_acls(result, &mut count);
+            Ok(count > 0)
         }
     }
 
@@ -387,6 +366,43 @@ unsafe fn topic_results(
         check(unsafe { rd::rd_kafka_topic_result_error(*results.add(at)) }, || what.to_owned())?;
     }
     Ok(())
+}
+
+/// A permission as the native calls take it: to be made, or to be looked for.
+struct Acl(*mut rd::rd_kafka_AclBinding_t);
+
+type NewAcl = unsafe extern "C" fn(
+    rd::rd_kafka_ResourceType_t,
+    *const c_char,
+    rd::rd_kafka_ResourcePatternType_t,
+    *const c_char,
+    *const c_char,
+    rd::rd_kafka_AclOperation_t,
+    rd::rd_kafka_AclPermissionType_t,
+    *mut c_char,
+    usize,
+) -> *mut rd::rd_kafka_AclBinding_t;
+
+impl Acl {
+    fn new(new: NewAcl, permission: &Permission) -> Result<Self, Error> {
+        let Codes { kind, operation, effect } = codes(permission);
+        let (name, principal) = (c_string(permission.resource.name())?, c_string(&permission.principal)?);
+        let pattern = rd::rd_kafka_ResourcePatternType_t::RD_KAFKA_RESOURCE_PATTERN_LITERAL;
+        let (name, principal, host) = (name.as_ptr(), principal.as_ptr(), c"*".as_ptr());
+        // SAFETY: strings end in NUL, and are copied; there is no room for a reason.
+        let acl = unsafe { new(kind, name, pattern, principal, host, operation, effect, ptr::null_mut(), 0) };
+        if acl.is_null() {
+            return Err(Error::new(format!("{permission:?}: refused by the client")));
+        }
+        Ok(Self(acl))
+    }
+}
+
+impl Drop for Acl {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and destroyed once.
+        unsafe { rd::rd_kafka_AclBinding_destroy(self.0) }
+    }
 }
 
 /// The codes of a permission, as the native calls number them.

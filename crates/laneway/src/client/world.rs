@@ -19,7 +19,7 @@ use crate::event::{Event, LaneStart, StartedFrom};
 use crate::fetcher::{Fetcher, Wake};
 use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, NativeEvent, Queue};
+use crate::sys::{Client, KafkaError, NativeEvent, Queue};
 
 /// Puts a lane's task on the caller's runtime.
 pub(crate) type Spawn = Box<dyn Fn(Lane) + Send>;
@@ -100,6 +100,11 @@ impl World {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
         Some(result)
+    }
+
+    /// What the membership client has ended itself with.
+    pub(super) fn fatal_error(&self) -> Option<KafkaError> {
+        self.membership.as_ref().filter(|membership| !membership.is_closing())?.client().fatal_error()
     }
 
     pub(super) fn event(&self, event: Event) {
@@ -250,8 +255,8 @@ impl Port for World {
     }
 
     fn begin_close(&mut self) {
+        let is_dead = self.fatal_error().is_some();
         let Some(membership) = &mut self.membership else { return };
-        let is_dead = membership.client().fatal_error().is_some();
         // A client that a fatal error has ended can't be closed, and need not be.
         if let Err(error) = membership.begin_close(&self.fixed.wake)
             && !is_dead

@@ -238,15 +238,15 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(builder: Builder) -> Self {
         let said = Arc::new(Mutex::new(format!("{builder:?}\n")));
-        let kept = said.clone();
+        let (kept, begun) = (said.clone(), Instant::now());
         let builder = builder.on_event(move |event: &Event| {
-            let _ = writeln!(lock(&kept), "{event:?}");
+            let _ = writeln!(lock(&kept), "{:?} {event:?}", begun.elapsed());
         });
         let consumer = builder.build().expect("a consumer");
         let _ = writeln!(lock(&said), "{consumer:?} {:?}", consumer.handle());
         let handle = consumer.handle();
         let run = runtime().spawn(consumer.run(|_: Record| async {}));
-        Self { handle, said, run, begun: Instant::now() }
+        Self { handle, said, run, begun }
     }
 
     pub(crate) fn finished(&self) -> u64 {

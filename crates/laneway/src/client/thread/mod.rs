@@ -430,8 +430,7 @@ impl ClientThread {
         self.check_fetcher();
         self.end_if_refused();
         self.start_refused_lanes_again();
-        let membership = self.world.membership.as_ref().filter(|membership| !membership.is_closing());
-        if let Some(error) = membership.and_then(|membership| membership.client().fatal_error()) {
+        if let Some(error) = self.world.fatal_error() {
             self.on_membership_error(error, true);
         }
         let lanes_open = !self.world.lanes.is_empty();
@@ -535,21 +534,17 @@ impl ClientThread {
             return;
         }
         self.failed = Some(Error::new(kind, message.clone()));
-        match kind {
-            // The client is done for: there is nothing to commit with.
-            ErrorKind::Fenced | ErrorKind::Fatal if !self.world.lanes.is_empty() => {
-                self.input(Input::Fatal(message));
-            }
-            ErrorKind::Fenced | ErrorKind::Fatal => {
-                self.input(Input::Fatal(message));
-                self.input(Input::Stop);
-            }
-            // Nobody knows the member, and nobody will: there is nothing to wait for.
-            ErrorKind::Refused if !self.world.member_is_known() => {
-                self.input(Input::Fatal(message));
-                self.input(Input::Stop);
-            }
-            _ => self.input(Input::Stop),
+        // Nothing can be committed any more: the client is done for, or nobody knows the member and nobody will.
+        let is_over = match kind {
+            ErrorKind::Fenced | ErrorKind::Fatal => true,
+            ErrorKind::Refused => !self.world.member_is_known() || self.world.fatal_error().is_some(),
+            _ => false,
+        };
+        if is_over {
+            self.input(Input::Fatal(message));
+        }
+        if !is_over || self.world.lanes.is_empty() {
+            self.input(Input::Stop);
         }
     }
 
