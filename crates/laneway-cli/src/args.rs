@@ -123,6 +123,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHAT", value_parser = give_up, env = "LANEWAY_ON_GIVE_UP", hide_env_values = true)]
     pub(crate) on_give_up: Option<GiveUp>,
 
+    /// How much memory may be used for records: fetched ahead, in flight, queued and waiting
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size, env = "LANEWAY_MEMORY", hide_env_values = true)]
+    pub(crate) memory: u64,
+
     /// The rebalance protocol: eager, cooperative, or consumer (KIP-848) [default: cooperative]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol, env = "LANEWAY_PROTOCOL", hide_env_values = true)]
     pub(crate) protocol: Option<Protocol>,
@@ -256,6 +260,27 @@ fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+/// `512MiB`, `1GiB`, `64000kB`, `1048576`: at least 1 MiB.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let bytes = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        "t" | "tib" => Some(1 << 40),
+        "kb" => Some(1_000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        _ => None,
+    };
+    let size = number.parse::<u64>().ok().zip(bytes).and_then(|(number, bytes)| number.checked_mul(bytes));
+    size.filter(|size| *size >= 1 << 20).ok_or_else(|| {
+        format!("\"{}\" is not a size of at least 1MiB: such as 64MiB, 512MiB or 2GiB is wanted", shown(text))
+    })
 }
 
 const RUN_HELP: &str = "\

@@ -151,8 +151,10 @@ fn sink(args: &RunArgs) -> Result<Sink, String> {
 
 /// Order, concurrency, and what is done about records that fail.
 fn failures(builder: Builder, args: &RunArgs) -> Result<Builder, String> {
-    let mut builder =
-        builder.ordering(args.ordering.unwrap_or_default()).backoff(args.backoff.0, args.backoff.1);
+    let mut builder = builder
+        .ordering(args.ordering.unwrap_or_default())
+        .backoff(args.backoff.0, args.backoff.1)
+        .memory(args.memory);
     if let Some(records) = args.concurrency {
         builder = builder.concurrency(as_usize(records));
     }

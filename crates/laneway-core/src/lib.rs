@@ -11,6 +11,7 @@ mod schedule;
 pub mod sim;
 mod start;
 mod tracker;
+mod turns;
 mod types;
 
 pub use commit::{CommitFailure, Standing, Verdict, verdict};
@@ -19,4 +20,5 @@ pub use port::{Answer, Port, Report, Want};
 pub use schedule::{BatchLimits, Place, Schedule};
 pub use start::{Found, From, Log, Reset, first_start, start_again};
 pub use tracker::{Ticket, Tracker};
+pub use turns::{Deed, Look, Turns};
 pub use types::{Epoch, LaneId, Position, TopicPartition};

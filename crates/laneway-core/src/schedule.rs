@@ -51,6 +51,7 @@ pub struct Schedule<T> {
     blocked: usize,
     blocked_bytes: usize,
     waiting: usize,
+    waiting_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -104,6 +105,7 @@ impl<T> Schedule<T> {
             blocked: 0,
             blocked_bytes: 0,
             waiting: 0,
+            waiting_bytes: 0,
         }
     }
 
@@ -289,6 +291,7 @@ impl<T> Schedule<T> {
     /// told in their order.
     pub fn retry(&mut self, place: Place, item: T, bytes: usize, due: Duration) {
         self.waiting += 1;
+        self.waiting_bytes += bytes;
         let Place(Some(at)) = place else {
             self.wait(due, What::Lone(item, bytes));
             return;
@@ -314,6 +317,7 @@ impl<T> Schedule<T> {
             match what {
                 What::Lone(item, bytes) => {
                     self.waiting -= 1;
+                    self.waiting_bytes -= bytes;
                     self.runnable += 1;
                     self.runnable_bytes += bytes;
                     self.ready.push_back(Ready { what: What::Lone(item, bytes), since });
@@ -324,6 +328,7 @@ impl<T> Schedule<T> {
                     let (records, bytes) = (queue.pending.len(), queue.bytes);
                     self.waiting -= queue.again.len();
                     while let Some((item, bytes)) = queue.again.pop_back() {
+                        self.waiting_bytes -= bytes;
                         queue.bytes += bytes;
                         queue.pending.push_front((item, bytes));
                     }
@@ -355,6 +360,11 @@ impl<T> Schedule<T> {
     /// Records that wait to run again.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Bytes of the records that wait to run again.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Queues that there are now.

@@ -163,6 +163,12 @@ impl Tracker {
         self.position
     }
 
+    /// The position, with the leader epoch of the last record that was delivered.
+    pub fn next(&self) -> Position {
+        let leader_epoch = self.runs.back().and_then(|run| run.leader_epoch).or(self.leader_epoch);
+        Position { offset: self.position, leader_epoch }
+    }
+
     /// Records delivered and not finished.
     pub fn in_flight(&self) -> u64 {
         self.in_flight

@@ -47,6 +47,7 @@ pub struct Builder {
     pub(crate) dead_letters: Option<String>,
     pub(crate) storm_guard: Option<StormGuard>,
     pub(crate) stall_after: Duration,
+    pub(crate) memory: u64,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
 }
@@ -98,6 +99,7 @@ impl Default for Builder {
             dead_letters: None,
             storm_guard: None,
             stall_after: Duration::from_secs(60),
+            memory: DEFAULT_MEMORY,
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
         }
@@ -247,6 +249,18 @@ impl Builder {
         self
     }
 
+    /// How much memory may be used, in bytes, for all that is fetched ahead, handed out, queued and waiting. Default:
+    /// 512 MiB; at least 1 MiB.
+    ///
+    /// Where it does not carry all partitions that have something to read, they take turns. Records that the user's
+    /// code keeps beyond its call are the user's, and each may keep all that it was fetched with in memory: see
+    /// [`Record`](crate::Record). A record that is larger than a quarter of the budget passes, alone, and is told.
+    /// Of compressed batches what comes over the network is counted, and not what becomes of it in memory.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     /// How often a record is tried, the first try included, before it is given up. Tries are counted where it is
     /// handled: they start again after a move or a restart. Default: no limit.
     pub fn attempts(mut self, attempts: u32) -> Self {
@@ -382,6 +396,10 @@ impl Builder {
                 return refuse(format!("a {what} of 0: at least 1 record in flight is wanted"));
             }
         }
+        if self.memory < LEAST_MEMORY {
+            let given = self.memory;
+            return refuse(format!("a memory of {given} bytes: at least {LEAST_MEMORY} (1 MiB) is wanted"));
+        }
         if self.attempts == Some(0) {
             return refuse("0 attempts: at least 1 is wanted, the first included".into());
         }
@@ -426,3 +444,6 @@ fn check_broker(broker: &str) -> Result<(), Error> {
         format!("\"{broker}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
     Err(Error::new(ErrorKind::Config, message))
 }
+
+const DEFAULT_MEMORY: u64 = 512 << 20;
+const LEAST_MEMORY: u64 = 1 << 20;

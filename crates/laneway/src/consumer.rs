@@ -20,7 +20,7 @@ use crate::handle::Handle;
 use crate::handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };
-use crate::lane::{Failures, Lane, Limit, Quota, Work};
+use crate::lane::{Failures, Lane, Limit, Memory, Quota, Work};
 use crate::ordering::Ordering;
 use crate::properties::{Clients, GRACE};
 use crate::record::Record;
@@ -239,6 +239,7 @@ impl Consumer {
             let to_thread = mailbox.clone();
             keeper.spawn(tokens.keep(move |error| to_thread.post(Message::NoToken(error))));
         }
+        let memory = Arc::new(Memory::new(builder.memory, clients.prefetch()));
         let setup = Setup {
             clients,
             patterns,
@@ -263,7 +264,7 @@ impl Consumer {
                 keyless: builder.keyless,
                 key_of: builder.key_of,
                 read_ahead: READ_AHEAD.max(limit.most().min(MOST_READ_AHEAD) * 2),
-                blocked_bytes: BLOCKED_BYTES,
+                memory,
                 limit,
                 failures: Failures {
                     attempts: builder.attempts,
@@ -387,5 +388,3 @@ const DEFAULT_CONCURRENCY: usize = 256;
 const READ_AHEAD: usize = 512;
 /// The concurrency beyond which it does not read ahead more.
 const MOST_READ_AHEAD: usize = 16_384;
-/// Bytes of records in a lane that wait for one ahead of them.
-const BLOCKED_BYTES: usize = 32 << 20;

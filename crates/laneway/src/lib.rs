@@ -63,6 +63,7 @@ pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };
+pub use lane::MemoryStatus;
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use oauth::{Token, TokenProvider};
 pub use offsets::{OffsetMap, PartitionOffsets};

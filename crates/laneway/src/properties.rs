@@ -82,8 +82,16 @@ impl Clients {
             let session = self.longest_session(builder).min(DEFAULT_SESSION).as_millis();
             self.membership.push(("session.timeout.ms".into(), session.to_string()));
         }
-        // Both hold per partition, as queues are split.
-        self.fetcher.push(("queued.max.messages.kbytes".into(), "4096".into()));
+        // Per partition, as queues are split; what is fetched at once for all of them comes on top, and is all in
+        // memory while any of it is.
+        let budget = builder.memory;
+        for (key, value) in [
+            (QUEUED, (budget / 256).clamp(64 << 10, 4 << 20) >> 10),
+            (FETCHED, (budget / 512).clamp(64 << 10, 1 << 20)),
+            ("fetch.max.bytes", (budget / 64).clamp(1 << 20, 50 << 20)),
+        ] {
+            self.fetcher.push((key.into(), value.to_string()));
+        }
         self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
         for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));
@@ -160,6 +168,15 @@ impl Clients {
         }
     }
 
+    /// What may be fetched ahead of one partition, in bytes: librdkafka fetches on until its queue is full.
+    pub(crate) fn prefetch(&self) -> u64 {
+        let set = |keys: &[&str], default: u64| {
+            let found = self.fetcher.iter().rev().find(|(key, _)| keys.contains(&key.as_str()));
+            found.and_then(|(_, value)| value.parse().ok()).unwrap_or(default)
+        };
+        (set(&[QUEUED], 65_536) << 10).saturating_add(set(&[FETCHED, "max.partition.fetch.bytes"], 1 << 20))
+    }
+
     fn longest_session(&self, builder: &Builder) -> Duration {
         given_milliseconds(builder, "max.poll.interval.ms").unwrap_or(DEFAULT_MAX_POLL_INTERVAL)
     }
@@ -226,6 +243,9 @@ impl Clients {
         Ok(())
     }
 }
+
+const QUEUED: &str = "queued.max.messages.kbytes";
+const FETCHED: &str = "fetch.message.max.bytes";
 
 fn given_milliseconds(builder: &Builder, key: &str) -> Option<Duration> {
     let given = builder.properties.iter().rev().find(|(set, _)| set == key);

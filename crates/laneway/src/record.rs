@@ -225,6 +225,21 @@ impl Batch {
         self.len() == 0
     }
 
+    /// Bytes of all keys and payloads.
+    pub(crate) fn bytes(&self) -> u64 {
+        let of = |key: Option<&[u8]>, payload: Option<&[u8]>| {
+            (key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len)) as u64
+        };
+        match &self.0 {
+            Repr::Native(batch) => {
+                (0..batch.len()).map(|index| of(batch.key(index), batch.payload(index))).sum()
+            }
+            Repr::Owned(records) => {
+                records.iter().map(|it| of(it.key.as_deref(), it.payload.as_deref())).sum()
+            }
+        }
+    }
+
     /// The position of the record at `index`, which there is.
     pub(crate) fn position(&self, index: usize) -> Position {
         let (offset, leader_epoch) = match &self.0 {

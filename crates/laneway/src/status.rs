@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use laneway_core::LaneId;
 
+use crate::lane::MemoryStatus;
+
 /// A look at a consumer, from [`Handle::status`]. Reading it asks no lane and no broker.
 ///
 /// [`Handle::status`]: crate::Handle::status
@@ -26,6 +28,8 @@ pub struct Status {
     pub rebalancing: bool,
     /// Lanes whose handler outlived its deadline and is still running, fenced.
     pub detached: u64,
+    /// What the budget of memory is used for.
+    pub memory: MemoryStatus,
 }
 
 /// One lane.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use laneway_core::{LaneId, LaneStage};
 
-use crate::lane::LaneShared;
+use crate::lane::{LaneShared, MemoryStatus};
 use crate::status::{LaneState, LaneStatus, Status};
 
 /// Written by the client thread, read by handles.
@@ -26,6 +26,7 @@ pub(crate) struct Shown {
     pub(crate) last_commit: Option<Instant>,
     pub(crate) rebalancing: bool,
     pub(crate) detached: u64,
+    pub(crate) memory: MemoryStatus,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl Board {
             last_commit: shown.last_commit.map(|at| at.elapsed()),
             rebalancing: shown.rebalancing,
             detached: shown.detached,
+            memory: shown.memory,
             lanes,
         }
     }

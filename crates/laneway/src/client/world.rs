@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use laneway_core::{
-    Answer, Found, From, LaneId, Port, Position, Protocol, Report, Reset, TopicPartition, Want,
+    Answer, Deed, Found, From, LaneId, Look, Port, Position, Protocol, Report, Reset, TopicPartition, Turns,
+    Want,
 };
 
 use super::maps::Maps;
@@ -16,8 +17,8 @@ use super::starts::{Rules, Search, SearchResult};
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
-use crate::fetcher::{Fetcher, Wake};
-use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
+use crate::fetcher::{Fetcher, PartitionQueue, Wake};
+use crate::lane::{Lane, LaneShared, Memory, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, Queue};
 
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(super) maps: Maps,
     /// What the fetcher was told to fetch.
     pub(super) fetching: BTreeSet<TopicPartition>,
+    /// Who of the lanes reads now, where not all can.
+    pub(super) turns: Turns<LaneId>,
     pub(super) search: Option<Search>,
     /// The log's end of each partition when it was assigned.
     pub(super) ends: BTreeMap<TopicPartition, i64>,
@@ -72,6 +75,7 @@ pub(crate) struct Fixed {
     pub(super) wake: Wake,
     pub(super) tell: Tell,
     pub(super) stuck: StuckHandlers,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl World {
@@ -128,6 +132,7 @@ impl World {
 
     pub(super) fn lane_has_ended(&mut self, lane: &LaneId) {
         if let Some(shared) = self.lanes.remove(lane) {
+            self.turns.remove(lane);
             self.finished_before += shared.finished();
             self.ended.insert(lane.partition.clone(), shared);
         }
@@ -161,7 +166,66 @@ impl World {
         }
     }
 
+    fn start_fetching(
+        &mut self,
+        shared: &Arc<LaneShared>,
+        at: Position,
+    ) -> Result<Box<dyn PartitionQueue>, String> {
+        let woken = Arc::downgrade(shared);
+        let wake: Wake = Arc::new(move || {
+            if let Some(shared) = woken.upgrade() {
+                shared.wake.notify_one();
+            }
+        });
+        let partition = &shared.id.partition;
+        let queue = self.fetcher.start(partition, at, wake).map_err(|error| error.to_string())?;
+        self.fetching.insert(partition.clone());
+        Ok(queue)
+    }
+
+    /// Has lanes begin and end their turns at reading. Answers those whose partition could not be started.
+    pub(super) fn take_turns(&mut self) -> Vec<(LaneId, String)> {
+        let mut failed = Vec::new();
+        let (lanes, memory) = (&self.lanes, &self.fixed.memory);
+        let look = |lane: &LaneId| lanes.get(lane).map_or_else(Look::default, |it| it.reading.look(memory));
+        for deed in self.turns.next(self.fixed.started.elapsed(), look) {
+            match deed {
+                Deed::Stop(lane) => {
+                    let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
+                    if self.fetching.remove(&lane.partition) {
+                        self.stop_fetching(&lane.partition);
+                    }
+                    shared.reading.close();
+                    shared.wake.notify_one();
+                }
+                Deed::Start(lane) => {
+                    let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
+                    match self.start_fetching(&shared, shared.next()) {
+                        Ok(queue) => {
+                            shared.reading.give(queue);
+                            shared.wake.notify_one();
+                        }
+                        Err(error) => {
+                            self.turns.remove(&lane);
+                            failed.push((lane, error));
+                        }
+                    }
+                }
+            }
+        }
+        self.fixed.memory.set_reading(self.turns.reading());
+        failed
+    }
+
+    /// A lane has dropped its queue, as its turn is over.
+    pub(super) fn turn_has_ended(&mut self, lane: &LaneId) {
+        if let Some(shared) = self.lanes.get(lane) {
+            self.turns.stopped(lane, shared.reading.is_full());
+        }
+    }
+
     fn order(&mut self, lane: &LaneId, order: Order, deadline: Instant) {
+        self.turns.remove(lane);
         if self.fetching.remove(&lane.partition) {
             self.stop_fetching(&lane.partition);
         }
@@ -277,18 +341,21 @@ impl Port for World {
         if let Some(end) = self.ends.get(&lane.partition) {
             shared.end.store(*end, Ordering::Relaxed);
         }
-        let woken = Arc::downgrade(&shared);
-        let wake: Wake = Arc::new(move || {
-            if let Some(shared) = woken.upgrade() {
-                shared.wake.notify_one();
+        let queue = if self.turns.add(lane.clone(), self.fixed.started.elapsed()) {
+            match self.start_fetching(&shared, at) {
+                Ok(queue) => Some(queue),
+                Err(error) => {
+                    self.turns.remove(lane);
+                    return Err(error);
+                }
             }
-        });
-        let queue = self.fetcher.start(&lane.partition, at, wake).map_err(|error| error.to_string())?;
+        } else {
+            None
+        };
         let before = self.ended.remove(&lane.partition);
         let is_void = self.void.remove(lane);
         let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
         shared.pause(self.paused.contains(lane));
-        self.fetching.insert(lane.partition.clone());
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {
             shared,

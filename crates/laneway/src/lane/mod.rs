@@ -1,11 +1,14 @@
 //! A lane: one task that owns a partition's queue, its bookkeeping and its handler, for one epoch.
 
+mod appetite;
 mod attempt;
 mod failures;
 mod finished;
 mod limit;
+mod memory;
 mod outcome;
 mod quota;
+mod reading;
 mod shared;
 mod slots;
 mod streamed;
@@ -13,10 +16,14 @@ mod task;
 mod window;
 mod work;
 
+use appetite::Appetite;
 pub(crate) use failures::{Failure, Failures};
 pub(crate) use finished::Finished;
 pub(crate) use limit::Limit;
+pub use memory::MemoryStatus;
+pub(crate) use memory::{Held, Memory};
 pub(crate) use quota::Quota;
+pub(crate) use reading::{Change, Reading};
 pub(crate) use shared::{LaneShared, Order};
 pub(crate) use streamed::Handed;
 pub(crate) use task::{Lane, LaneMessage, Tell};
@@ -25,7 +32,5 @@ pub(crate) use work::Work;
 
 use std::time::Duration;
 
-/// Records taken from a queue at once. A batch stays in memory while any of its records does.
-const BATCH: usize = 256;
 /// How long a lane sleeps at most before it looks at its queue and its orders again.
 const FALLBACK_TICK: Duration = Duration::from_secs(1);

@@ -9,8 +9,8 @@ use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
-use super::FALLBACK_TICK;
 use super::window::Window;
+use super::{FALLBACK_TICK, Reading};
 
 /// Shared by a lane and the client thread.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(crate) struct LaneShared {
     at_once: AtomicU64,
     in_flight: AtomicU64,
     waiting: AtomicU64,
+    pub(crate) reading: Reading,
     /// Records finished ahead that the last commit had no room to remember.
     pub(crate) forgotten: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
@@ -64,6 +65,7 @@ impl LaneShared {
             at_once: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            reading: Reading::default(),
             forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
             window: OnceLock::new(),
@@ -161,9 +163,14 @@ impl LaneShared {
     }
 
     pub(crate) fn position(&self) -> i64 {
+        self.next().offset
+    }
+
+    /// Where reading goes on, with the leader epoch of the last record that was read.
+    pub(crate) fn next(&self) -> Position {
         match self.window.get() {
-            Some(window) => window.position(),
-            None => self.progress().tracker.position(),
+            Some(window) => window.next(),
+            None => self.progress().tracker.next(),
         }
     }
 

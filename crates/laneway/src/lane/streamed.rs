@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::memory::Room;
 use super::task::EndGuard;
 use super::window::{Chunk, Window};
-use super::{Finished, Lane, LaneMessage, LaneShared, Order, Tell};
+use super::{Appetite, Change, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell};
 use crate::fetcher::PartitionQueue;
 use crate::record::Batch;
 
@@ -19,6 +20,7 @@ pub(crate) type Handed = (Arc<Batch>, Arc<Chunk>);
 struct Streamed {
     shared: Arc<LaneShared>,
     window: Arc<Window>,
+    memory: Arc<Memory>,
     tell: Tell,
 }
 
@@ -27,11 +29,11 @@ impl Lane {
     pub(crate) fn stream(self) -> (impl Future<Output = ()> + Send, mpsc::Receiver<Handed>, Arc<Window>) {
         // Made here and not in the future: a future that is never polled must say that it ended, too.
         let guard = EndGuard::new(&self.shared, &self.tell);
-        let Self { shared, queue, start, tell, finished, .. } = self;
+        let Self { shared, queue, start, tell, finished, work, .. } = self;
         let window = shared.stream_from(start);
         // One batch waits while the one before it is read.
         let (to_stream, from_lane) = mpsc::channel(1);
-        let lane = Streamed { shared, window: window.clone(), tell };
+        let lane = Streamed { shared, window: window.clone(), memory: work.memory.clone(), tell };
         let task = async move {
             // The last to go: it says that nothing of the lane counts any more.
             let _ended = guard;
@@ -56,14 +58,33 @@ impl Streamed {
     /// Reads until the lane is told to end.
     async fn read(
         &self,
-        mut queue: Box<dyn PartitionQueue>,
+        mut queue: Option<Box<dyn PartitionQueue>>,
         to_stream: mpsc::Sender<Handed>,
         mut finished: Option<Finished>,
     ) {
+        let mut appetite = Appetite::default();
         while self.shared.order() == Order::Run {
             self.tell_of_dropped_records();
-            if self.shared.is_paused() {
+            match self.shared.reading.change() {
+                Some(Change::Close) => {
+                    drop(queue.take());
+                    (self.tell)(LaneMessage::QueueClosed(self.shared.id.clone()));
+                }
+                Some(Change::Open(given)) => queue = Some(given),
+                None => {}
+            }
+            if to_stream.is_closed() {
+                (self.tell)(LaneMessage::LetGo(self.shared.id.clone()));
+                break;
+            }
+            let most = appetite.records(&self.memory, self.window.out() == 0);
+            let is_paused = self.shared.is_paused();
+            self.shared.reading.set_full(is_paused || most == 0 || to_stream.capacity() == 0, &self.memory);
+            if is_paused || most == 0 || queue.is_none() {
                 tokio::select! {
+                    () = self.memory.freed.notified(), if most == 0 => {}
+                    () = to_stream.closed() => {}
+                    _ = to_stream.reserve(), if to_stream.capacity() == 0 => {}
                     () = self.shared.wake.notified() => {}
                     () = self.window.changed.notified() => {}
                     () = tokio::time::sleep(super::FALLBACK_TICK) => {}
@@ -80,10 +101,18 @@ impl Streamed {
                 (self.tell)(LaneMessage::LetGo(self.shared.id.clone()));
                 break;
             };
-            let taken = queue.take(super::BATCH);
+            let Some(open) = &mut queue else { continue };
+            let taken = open.take(most);
+            let bytes = appetite.took(taken.batch.as_deref());
+            self.shared.reading.has_taken(bytes, taken.end.is_some(), &self.memory);
+            if bytes > self.memory.most_held() {
+                (self.tell)(LaneMessage::Told(self.memory.too_large(&self.shared.id.partition, bytes)));
+            }
             let nothing = taken.batch.is_none() && taken.end.is_none();
             if let Some(batch) = taken.batch {
-                let chunk = self.window.push(&batch, |at| Finished::take(&mut finished, at));
+                let chunk = self
+                    .window
+                    .push(&batch, Room::new(&self.memory, bytes), |at| Finished::take(&mut finished, at));
                 room.send((batch, chunk));
             }
             if let Some(end) = taken.end {

@@ -12,7 +12,7 @@ use super::attempt::{Job, attempt, contained, panic_text};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
-use super::{BATCH, FALLBACK_TICK, Finished, LaneShared, Order, Quota};
+use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
 use crate::record::{Batch, Record};
@@ -32,12 +32,15 @@ pub(crate) enum LaneMessage {
     LetGo(LaneId),
     /// As many records as wanted were finished.
     CountReached,
+    /// The lane was told to drop its queue, and has.
+    QueueClosed(LaneId),
 }
 
 /// What a lane is made of.
 pub(crate) struct Lane {
     pub(crate) shared: Arc<LaneShared>,
-    pub(crate) queue: Box<dyn PartitionQueue>,
+    /// None: its turn to read has not come.
+    pub(crate) queue: Option<Box<dyn PartitionQueue>>,
     pub(crate) start: Position,
     /// What was finished above the start already.
     pub(crate) finished: Option<Finished>,
@@ -63,6 +66,7 @@ impl EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        drop(self.shared.reading.take_given());
         (self.tell)(LaneMessage::Ended {
             lane: self.shared.id.clone(),
             watermark: self.shared.watermark(),
@@ -105,6 +109,11 @@ impl Lane {
                         succeeded: 0,
                         has_ended: false,
                         is_starved: false,
+                        is_short: false,
+                        appetite: Appetite::default(),
+                        held: Held::default(),
+                        told: Held::default(),
+                        copies_until: Duration::ZERO,
                         shared: &shared,
                         work: &work,
                         quota: quota.as_deref(),
@@ -141,6 +150,13 @@ pub(super) struct Item {
     /// It counts among those that are handed out, where their number is limited.
     pub(super) is_counted: bool,
     pub(super) tried: Option<Box<Tried>>,
+}
+
+impl Item {
+    /// What it takes of the budget.
+    fn cost(&self) -> u64 {
+        (self.record.size() + BESIDE) as u64
+    }
 }
 
 /// Records that are worked on together, and where each belongs.
@@ -213,6 +229,15 @@ pub(super) struct Running<'a, A, F> {
     pub(super) has_ended: bool,
     /// It could go on if there were room.
     is_starved: bool,
+    /// It could read if there were memory.
+    is_short: bool,
+    appetite: Appetite,
+    /// What it holds, and what of that others know.
+    held: Held,
+    told: Held,
+    /// Until then records are copied out before a handler has them: calls wait, and a record keeps all that it was
+    /// fetched with in memory.
+    copies_until: Duration,
     pub(super) shared: &'a Arc<LaneShared>,
     pub(super) work: &'a Work,
     pub(super) quota: Option<&'a Quota>,
@@ -226,25 +251,31 @@ where
     F: Future<Output = BatchOutcome>,
 {
     /// Reads and handles until the lane is told to end, and what is in flight has ended or is to be cancelled.
-    async fn read(&mut self, queue: Box<dyn PartitionQueue>) {
-        let mut queue = Some(queue);
+    async fn read(&mut self, mut queue: Option<Box<dyn PartitionQueue>>) {
         loop {
             let order = self.shared.order();
             if order == Order::Cancel {
                 break;
             }
             self.now = self.started.elapsed();
+            match self.shared.reading.change() {
+                Some(Change::Close) => {
+                    drop(queue.take());
+                    (self.tell)(LaneMessage::QueueClosed(self.shared.id.clone()));
+                }
+                Some(Change::Open(given)) => queue = Some(given),
+                None => {}
+            }
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
                 self.schedule.release(self.now);
                 if self.shared.is_paused() {
                     // What others wait for is not to wake it.
-                    self.is_starved = false;
+                    (self.is_starved, self.is_short) = (false, false);
+                    self.shared.reading.set_full(true, &self.work.memory);
                 } else {
                     moved |= self.start_what_may_run();
-                    if let Some(open) = &mut queue {
-                        moved |= self.take(open.as_mut());
-                    }
+                    moved |= self.take(queue.as_deref_mut());
                 }
             } else {
                 // The queue goes before the lane says that it has ended: there is one handle of a partition.
@@ -322,16 +353,33 @@ where
         moved
     }
 
-    /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
-    fn take(&mut self, queue: &mut dyn PartitionQueue) -> bool {
-        let (_, blocked_bytes) = self.schedule.blocked();
+    /// How many records may be taken now: as many as there is work and memory for.
+    fn appetite(&mut self) -> usize {
+        self.is_short = false;
         if self.schedule.runnable() >= self.work.read_ahead
-            || blocked_bytes >= self.work.blocked_bytes
             || !self.parked.is_empty()
+            || self.schedule.blocked().1 as u64 >= self.work.memory.most_waiting()
         {
-            return false;
+            return 0;
         }
-        let taken = queue.take(BATCH);
+        let most = self.appetite.records(&self.work.memory, self.held.bytes == 0);
+        self.is_short = most == 0;
+        most
+    }
+
+    /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
+    fn take(&mut self, queue: Option<&mut (dyn PartitionQueue + 'static)>) -> bool {
+        let most = self.appetite();
+        let Some(queue) = queue.filter(|_| most > 0) else {
+            self.shared.reading.set_full(most == 0, &self.work.memory);
+            return false;
+        };
+        let taken = queue.take(most);
+        let bytes = self.appetite.took(taken.batch.as_deref());
+        self.shared.reading.has_taken(bytes, taken.end.is_some(), &self.work.memory);
+        if bytes > self.work.memory.most_held() {
+            (self.tell)(LaneMessage::Told(self.work.memory.too_large(&self.shared.id.partition, bytes)));
+        }
         let moved = taken.batch.is_some() || taken.end.is_some();
         let mut fresh = std::mem::take(&mut self.fresh);
         // How many of them follow each other without one that is finished already.
@@ -380,12 +428,16 @@ where
     fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
+        let copies = self.running > 0 || self.now < self.copies_until;
         for (number, &(index, ticket)) in fresh.iter().enumerate() {
             in_a_row &= number < row;
             if self.has_ended || self.shared.order() != Order::Run {
                 return;
             }
-            let Some(record) = batch.record(index) else { return };
+            let Some(mut record) = batch.record(index) else { return };
+            if copies {
+                record = record.detached();
+            }
             let is_idle = !self.takes_batches
                 && match self.work.with_key(&record, |key| self.schedule.is_idle(key)) {
                     Ok(is_idle) => is_idle,
@@ -397,12 +449,14 @@ where
                 in_a_row = false;
                 let (key, bytes, now) = (record.clone(), record.size(), self.now);
                 let item = Item { record, ticket, is_counted: false, tried: None };
+                self.held.bytes += item.cost();
                 if let Err(panic) = self.work.with_key(&key, |key| self.schedule.push(key, item, bytes, now))
                 {
                     return self.key_failed(&key, &panic);
                 }
                 continue;
             }
+            let again = copies.then(|| record.clone());
             let begun = self.begin(Job::One(record), 1);
             if let Ok(BatchOutcome::All(Outcome::Done)) = begun {
                 self.has_returned(1, false);
@@ -416,9 +470,10 @@ where
                 continue;
             }
             in_a_row = false;
-            let Some(record) = batch.record(index) else { return };
+            let Some(record) = again.or_else(|| batch.record(index)) else { return };
             let place = self.occupy(&record);
             let item = Item { record, ticket, is_counted: self.quota.is_some(), tried: None };
+            self.held.bytes += item.cost();
             match begun {
                 Ok(outcome) => {
                     self.has_returned(1, false);
@@ -501,6 +556,7 @@ where
             self.calls.resize_with(at + 1, || None);
         }
         self.calls[at] = Some(Call { unit, since: self.now, told: 0 });
+        self.copies_until = self.now + LOOK;
     }
 
     fn over(&mut self, unit: Unit, outcome: BatchOutcome) {
@@ -523,6 +579,7 @@ where
     }
 
     pub(super) fn finish(&mut self, item: &Item, place: Place) {
+        self.held.bytes -= item.cost();
         self.done.push(item.ticket);
         self.count_finished();
         self.schedule.done(place, self.now);
@@ -543,6 +600,11 @@ where
         }
         self.shared.set_in_flight(self.in_flight as u64);
         self.shared.set_waiting(self.schedule.waiting() as u64);
+        self.held.waiting = (self.schedule.blocked().1 + self.schedule.waiting_bytes()) as u64;
+        if self.held != self.told {
+            self.work.memory.hold(self.told, self.held);
+            self.told = self.held;
+        }
         // Others may need it.
         self.work.limit.give_back(std::mem::take(&mut self.room));
         if self.now >= self.next_look {
@@ -604,6 +666,7 @@ where
         tokio::select! {
             () = self.shared.wake.notified() => {}
             () = self.work.limit.freed.notified(), if self.is_starved => {}
+            () = self.work.memory.freed.notified(), if self.is_short => {}
             () = quota => {}
             () = tokio::time::sleep_until((self.started + until).into()) => {}
         }
@@ -619,6 +682,7 @@ where
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);
+        self.work.memory.hold(self.told, Held::default());
     }
 }
 
@@ -634,6 +698,8 @@ fn shown_key(record: &Record) -> String {
     }
 }
 
+/// What a record takes beside its key and payload: its place in its queue, and that queue.
+const BESIDE: usize = 256;
 /// How often a lane looks around.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a key that are shown.

@@ -9,6 +9,7 @@ use laneway_core::map::Ahead;
 use laneway_core::{Position, TopicPartition};
 use tokio::sync::Notify;
 
+use super::memory::Room;
 use crate::record::Batch;
 
 /// The records of one lane between its watermark and what was read.
@@ -58,6 +59,8 @@ pub(crate) struct Chunk {
     records: Box<[(i64, Option<i32>)]>,
     /// A bit for each record that is finished, and one in each word for the fence.
     words: Box<[AtomicU64]>,
+    /// What the records take of the budget, until they are finished and nobody has any of them.
+    _room: Room,
 }
 
 impl Window {
@@ -85,6 +88,7 @@ impl Window {
     pub(crate) fn push(
         self: &Arc<Self>,
         batch: &Arc<Batch>,
+        room: Room,
         mut is_finished: impl FnMut(Position) -> bool,
     ) -> Arc<Chunk> {
         let records: Box<[_]> = (0..batch.len())
@@ -92,7 +96,7 @@ impl Window {
             .map(|record| (record.offset(), record.leader_epoch()))
             .collect();
         let words = (0..records.len().div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
-        let chunk = Arc::new(Chunk { window: self.clone(), records, words });
+        let chunk = Arc::new(Chunk { window: self.clone(), records, words, _room: room });
         let mut chunks = self.chunks();
         for (index, (offset, leader_epoch)) in chunk.records.iter().enumerate() {
             let position = Position { offset: *offset, leader_epoch: *leader_epoch };
@@ -191,8 +195,9 @@ impl Window {
         self.finished.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn position(&self) -> i64 {
-        self.chunks().position
+    /// Behind what was read, with the leader epoch of the last record of it.
+    pub(crate) fn next(&self) -> Position {
+        self.chunks().end()
     }
 
     /// The first record that was dropped without an ack since this was last asked.
@@ -348,6 +353,10 @@ mod tests {
     use super::*;
     use crate::record::OwnedRecord;
 
+    fn room() -> Room {
+        Room::new(&Arc::new(super::super::Memory::new(1 << 20, 1)), 0)
+    }
+
     fn batch(offsets: impl IntoIterator<Item = i64>) -> Arc<Batch> {
         let record = |offset| OwnedRecord { offset, leader_epoch: Some(3), ..OwnedRecord::default() };
         Batch::from_owned(offsets.into_iter().map(record).collect())
@@ -360,7 +369,7 @@ mod tests {
     #[test]
     fn the_watermark_waits_for_the_first_record_without_an_ack() {
         let window = window_at(10);
-        let chunk = window.push(&batch(10..210), |_| false);
+        let chunk = window.push(&batch(10..210), room(), |_| false);
         for index in 0..200 {
             assert!(chunk.hand_out(index));
         }
@@ -377,7 +386,7 @@ mod tests {
     #[test]
     fn what_was_delivered_before_is_not_handed_out_again_and_holds_nothing_up() {
         let window = window_at(5);
-        let chunk = window.push(&batch(3..7), |_| false);
+        let chunk = window.push(&batch(3..7), room(), |_| false);
         assert!(!chunk.hand_out(0) && !chunk.hand_out(1));
         assert!(chunk.hand_out(2));
         assert_eq!(window.watermark().offset, 5);
@@ -386,7 +395,7 @@ mod tests {
     #[test]
     fn a_fence_separates_the_acks_that_count_from_those_that_do_not() {
         let window = window_at(0);
-        let chunk = window.push(&batch(0..5), |_| false);
+        let chunk = window.push(&batch(0..5), room(), |_| false);
         for index in 0..3 {
             assert!(chunk.hand_out(index));
         }
@@ -406,7 +415,7 @@ mod tests {
     #[test]
     fn a_record_that_is_dropped_stays_unfinished_and_is_told_once() {
         let window = window_at(0);
-        let chunk = window.push(&batch(0..3), |_| false);
+        let chunk = window.push(&batch(0..3), room(), |_| false);
         for index in 0..3 {
             assert!(chunk.hand_out(index));
         }
@@ -422,7 +431,7 @@ mod tests {
     fn acks_that_race_the_fence_count_exactly_where_they_were_told_so() {
         for round in 0..3_000 {
             let window = window_at(0);
-            let chunk = window.push(&batch(0..252), |_| false);
+            let chunk = window.push(&batch(0..252), room(), |_| false);
             for index in 0..252 {
                 assert!(chunk.hand_out(index));
             }

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Limit;
 use super::attempt::panic_text;
 use super::failures::Failures;
+use super::{Limit, Memory};
 use crate::dead_letters::Letters;
 use crate::failures::Bucket;
 use crate::ordering::{KeyOf, Keyless, Ordering};
@@ -20,8 +20,7 @@ pub(crate) struct Work {
     pub(crate) limit: Arc<Limit>,
     /// Records that could run, and are read ahead for that.
     pub(crate) read_ahead: usize,
-    /// Bytes of records that wait for one ahead of them.
-    pub(crate) blocked_bytes: usize,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) failures: Failures,
     pub(crate) letters: Option<Arc<Letters>>,
     pub(crate) guard: Option<Bucket>,

@@ -53,7 +53,23 @@ fn a_static_member_that_is_stopped_and_started_again_moves_nothing() {
         wait_until(Duration::from_secs(20), "it has its lanes again", || second.partitions() == lanes);
         traffic.end();
         scene.wait_until_finished(Duration::from_secs(30));
-        assert_eq!(other.rebalances(), rebalances, "{protocol}: the other member noticed");
+        let history = || {
+            format!(
+                "{:#?}",
+                scene
+                    .recorder
+                    .history()
+                    .events()
+                    .iter()
+                    .map(|event| &event.what)
+                    .filter(|what| !matches!(
+                        what,
+                        What::Begun { .. } | What::Finished { .. } | What::Produced { .. }
+                    ))
+                    .collect::<Vec<_>>()
+            )
+        };
+        assert_eq!(other.rebalances(), rebalances, "{protocol}: the other member noticed: {}", history());
         assert_eq!(moves_of(&scene, "other"), moves, "{protocol}: lanes of the other member moved");
         assert_eq!(scene.listed(), 2, "{protocol}");
         second.leave();

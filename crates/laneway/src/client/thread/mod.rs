@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition};
+use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns};
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::mailbox::{Mailbox, Message};
@@ -140,7 +140,9 @@ impl ClientThread {
                 Error::new(ErrorKind::Config, format!("could not make the producer of dead letters: {error}"))
             })?));
         }
+        let memory = work.memory.clone();
         let fixed = Fixed {
+            memory,
             started: now,
             clients: setup.clients,
             protocol,
@@ -162,6 +164,7 @@ impl ClientThread {
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
+            turns: Turns::new(fixed.memory.partitions()),
             search: None,
             ends: BTreeMap::new(),
             subscription: Vec::new(),
@@ -280,6 +283,10 @@ impl ClientThread {
                 self.world.trouble.get_or_insert((ErrorKind::GaveUp, message));
             }
             Message::Lane(LaneMessage::Told(message)) => self.event(Event::Error { message }),
+            Message::Lane(LaneMessage::QueueClosed(lane)) => {
+                self.world.turn_has_ended(&lane);
+                self.take_turns();
+            }
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
     }
@@ -428,6 +435,7 @@ impl ClientThread {
         self.input(Input::Tick);
         self.end_overdue_asks(now);
         self.check_fetcher();
+        self.take_turns();
         self.end_if_refused();
         self.start_refused_lanes_again();
         if let Some(error) = self.world.fatal_error() {
@@ -459,6 +467,14 @@ impl ClientThread {
             self.ask_for_ends();
         }
         self.show();
+    }
+
+    /// Lanes begin and end their turns at reading, where the memory does not carry all at once.
+    fn take_turns(&mut self) {
+        for (lane, error) in self.world.take_turns() {
+            self.event(Event::Error { message: format!("{error}; reading again from where {lane} stands") });
+            self.input(Input::LaneFailed { lane, out_of_range: false });
+        }
     }
 
     /// I13: the fetcher fetches what it was told to, and nothing else.
@@ -525,6 +541,7 @@ impl ClientThread {
             last_commit: self.world.last_commit,
             rebalancing: self.member.is_held(),
             detached: self.member.detached() as u64,
+            memory: self.world.fixed.memory.status(),
         });
     }
 

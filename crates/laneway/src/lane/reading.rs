@@ -1,0 +1,110 @@
+//! What a lane and the client thread say to each other about the lane's queue: that it goes, that there is a new one,
+//! and how reading is going.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use laneway_core::Look;
+
+use super::Memory;
+use crate::fetcher::PartitionQueue;
+
+/// Where a lane's queue stands.
+#[derive(Default)]
+pub(crate) struct Reading {
+    change: AtomicU8,
+    given: Mutex<Option<Box<dyn PartitionQueue>>>,
+    /// It has read something from the queue that it has.
+    has_read: AtomicBool,
+    is_at_end: AtomicBool,
+    is_full: AtomicBool,
+    /// What all lanes together had taken when this one last read.
+    taken_then: AtomicU64,
+}
+
+/// What a lane is to do with its queue.
+pub(crate) enum Change {
+    /// Drop it, and say so.
+    Close,
+    /// Go on with this one.
+    Open(Box<dyn PartitionQueue>),
+}
+
+const NONE: u8 = 0;
+const CLOSE: u8 = 1;
+const OPEN: u8 = 2;
+
+impl Reading {
+    /// Has the lane drop its queue. The lane must be woken.
+    pub(crate) fn close(&self) {
+        self.change.store(CLOSE, Ordering::Release);
+    }
+
+    /// Gives the lane a queue. It has none, and must be woken.
+    pub(crate) fn give(&self, queue: Box<dyn PartitionQueue>) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
+        self.change.store(OPEN, Ordering::Release);
+    }
+
+    /// What the lane is to do, told once. Costs it one load.
+    pub(crate) fn change(&self) -> Option<Change> {
+        if self.change.load(Ordering::Relaxed) == NONE {
+            return None;
+        }
+        match self.change.swap(NONE, Ordering::Acquire) {
+            CLOSE => Some(Change::Close),
+            OPEN => {
+                self.has_read.store(false, Ordering::Relaxed);
+                self.is_at_end.store(false, Ordering::Relaxed);
+                self.take_given().map(Change::Open)
+            }
+            _ => None,
+        }
+    }
+
+    /// A queue that was given and that the lane did not get to: there is one handle of a partition at a time.
+    pub(crate) fn take_given(&self) -> Option<Box<dyn PartitionQueue>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The lane looked into its queue.
+    pub(crate) fn has_taken(&self, bytes: u64, is_at_end: bool, memory: &Memory) {
+        if bytes > 0 {
+            memory.took(bytes);
+            self.has_read.store(true, Ordering::Relaxed);
+        }
+        if bytes > 0 || is_at_end {
+            self.is_at_end.store(is_at_end, Ordering::Relaxed);
+        }
+        self.set_full(false, memory);
+    }
+
+    /// The lane has no room to read, or has some again.
+    pub(crate) fn set_full(&self, is_full: bool, memory: &Memory) {
+        if !is_full {
+            self.taken_then.store(memory.taken(), Ordering::Relaxed);
+        }
+        self.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn look(&self, memory: &Memory) -> Look {
+        let meanwhile = memory.taken().saturating_sub(self.taken_then.load(Ordering::Relaxed));
+        Look {
+            is_at_end: self.is_at_end.load(Ordering::Relaxed),
+            has_read: self.has_read.load(Ordering::Relaxed),
+            is_full: self.is_full(),
+            holds_up: meanwhile > memory.most_held_up(),
+        }
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("is_full", &self.is_full).finish_non_exhaustive()
+    }
+}
