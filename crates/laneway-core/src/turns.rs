@@ -55,9 +55,14 @@ impl<L: Ord + Clone> Turns<L> {
         Self { most: most.max(1), lanes: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// So many lanes may read at once.
-    pub fn most(&self) -> usize {
-        self.most
+    /// So many lanes may read at once from now on.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most.max(1);
+    }
+
+    /// Whether there are lanes for which there is no room at once.
+    pub fn is_tight(&self) -> bool {
+        self.lanes.len() > self.most
     }
 
     /// Lanes that read and have something to read, or have not stopped yet.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::builder::Builder;
 use crate::config::Protocol;
 use crate::error::{Error, ErrorKind};
+use crate::lane::Prefetch;
 use crate::oauth::Tokens;
 use crate::sys::Config;
 
@@ -87,8 +88,9 @@ impl Clients {
         let budget = builder.memory;
         for (key, value) in [
             (QUEUED, (budget / 256).clamp(64 << 10, 4 << 20) >> 10),
-            (FETCHED, (budget / 512).clamp(64 << 10, 1 << 20)),
-            ("fetch.max.bytes", (budget / 64).clamp(1 << 20, 50 << 20)),
+            (QUEUED_RECORDS, (budget >> 19).clamp(64, 4_096)),
+            (FETCHED, (budget / 2048).clamp(64 << 10, 1 << 20)),
+            ("fetch.max.bytes", (budget / 128).clamp(1 << 20, 50 << 20)),
         ] {
             self.fetcher.push((key.into(), value.to_string()));
         }
@@ -168,13 +170,17 @@ impl Clients {
         }
     }
 
-    /// What may be fetched ahead of one partition, in bytes: librdkafka fetches on until its queue is full.
-    pub(crate) fn prefetch(&self) -> u64 {
+    /// What may be fetched ahead of one partition: librdkafka fetches on until its queue is full.
+    pub(crate) fn prefetch(&self) -> Prefetch {
         let set = |keys: &[&str], default: u64| {
             let found = self.fetcher.iter().rev().find(|(key, _)| keys.contains(&key.as_str()));
             found.and_then(|(_, value)| value.parse().ok()).unwrap_or(default)
         };
-        (set(&[QUEUED], 65_536) << 10).saturating_add(set(&[FETCHED, "max.partition.fetch.bytes"], 1 << 20))
+        Prefetch {
+            bytes: set(&[QUEUED], 65_536) << 10,
+            records: set(&[QUEUED_RECORDS], 100_000),
+            fetch: set(&[FETCHED, "max.partition.fetch.bytes"], 1 << 20),
+        }
     }
 
     fn longest_session(&self, builder: &Builder) -> Duration {
@@ -245,6 +251,7 @@ impl Clients {
 }
 
 const QUEUED: &str = "queued.max.messages.kbytes";
+const QUEUED_RECORDS: &str = "queued.min.messages";
 const FETCHED: &str = "fetch.message.max.bytes";
 
 fn given_milliseconds(builder: &Builder, key: &str) -> Option<Duration> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use laneway_core::Position;
 
+use crate::lane::NATIVE;
 use crate::sys::{NativeBatch, NativeHeaders};
 
 /// A record of a topic.
@@ -18,6 +19,9 @@ pub struct Record {
     batch: Arc<Batch>,
     index: u32,
 }
+
+/// What a record that was copied out takes beside its bytes, with its place in a queue and that queue.
+pub(crate) const COPIED: u64 = 400;
 
 /// Records that were fetched together, of one partition, in the order of their offsets.
 pub struct Batch(Repr);
@@ -173,6 +177,15 @@ impl Record {
     /// Bytes of key and payload.
     pub(crate) fn size(&self) -> usize {
         self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
+    }
+
+    /// What it takes of memory, in bytes, with its place in a queue.
+    pub(crate) fn cost(&self) -> u64 {
+        let beside = match &self.batch.0 {
+            Repr::Native(_) => NATIVE + COPIED,
+            Repr::Owned(_) => COPIED,
+        };
+        self.size() as u64 + beside
     }
 
     /// The same record, copied out of what it was fetched with, so that it no longer keeps that in memory.

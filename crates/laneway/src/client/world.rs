@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(super) fetching: BTreeSet<TopicPartition>,
     /// Who of the lanes reads now, where not all can.
     pub(super) turns: Turns<LaneId>,
+    /// Bytes and records that were taken when that was last looked at.
+    pub(super) taken: (u64, u64),
     pub(super) search: Option<Search>,
     /// The log's end of each partition when it was assigned.
     pub(super) ends: BTreeMap<TopicPartition, i64>,
@@ -186,6 +188,8 @@ impl World {
     /// Has lanes begin and end their turns at reading. Answers those whose partition could not be started.
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, String)> {
         let mut failed = Vec::new();
+        self.taken = self.fixed.memory.learn(self.taken);
+        self.turns.set_most(self.fixed.memory.partitions());
         let (lanes, memory) = (&self.lanes, &self.fixed.memory);
         let look = |lane: &LaneId| lanes.get(lane).map_or_else(Look::default, |it| it.reading.look(memory));
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
@@ -213,7 +217,7 @@ impl World {
                 }
             }
         }
-        self.fixed.memory.set_reading(self.turns.reading());
+        self.fixed.memory.set_reading(self.turns.reading(), self.turns.is_tight());
         failed
     }
 

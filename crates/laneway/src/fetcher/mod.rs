@@ -67,6 +67,11 @@ pub enum FetcherEvent {
 pub trait PartitionQueue: Send {
     /// Takes up to `max` records, and does not wait for any.
     fn take(&mut self, max: usize) -> Taken;
+
+    /// How many records wait to be taken, as far as that is known. The budget of memory learns from it.
+    fn waiting(&self) -> usize {
+        0
+    }
 }
 
 /// What was taken from a queue.

@@ -102,6 +102,10 @@ impl PartitionQueue for NativePartition {
         });
         Taken { batch: taken.batch.map(Batch::from_native), end: taken.end, error }
     }
+
+    fn waiting(&self) -> usize {
+        self.handle.waiting()
+    }
 }
 
 fn fetch_error(what: &str, error: &KafkaError) -> FetchError {

@@ -46,13 +46,15 @@ const BATCH: usize = 256;
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::Held;
+    use super::super::{Held, Prefetch};
     use super::*;
     use crate::record::OwnedRecord;
 
+    const PREFETCH: Prefetch = Prefetch { bytes: 1, records: 1, fetch: 1 };
+
     #[test]
     fn as_many_are_taken_as_there_is_room_for() {
-        let memory = Memory::new(64 << 20, 1 << 20);
+        let memory = Memory::new(64 << 20, PREFETCH);
         let mut appetite = Appetite::default();
         let mut taken = Vec::new();
         for _ in 0..6 {
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_larger_than_everything_passes_alone() {
-        let memory = Memory::new(1_000, 1);
+        let memory = Memory::new(1_000, PREFETCH);
         let mut appetite = Appetite::default();
         let record = OwnedRecord { payload: Some(vec![0; 5_000]), ..OwnedRecord::default() };
         appetite.took(Some(&Batch::from_owned(vec![record])));

@@ -1,13 +1,13 @@
 //! The budget of memory: what of it lanes may hold, what may be fetched ahead, and how many may fetch at once.
 //!
 //! A quarter of it is for records that lanes hold: in the handler, queued by key, waiting for a retry. Half is for
-//! what is fetched ahead, as much for each partition that is read; where that does not carry all, partitions take
-//! turns ([`laneway_core::Turns`]). An eighth is for what a lane that does not read keeps: its first record that was
+//! what is fetched ahead, as much for each partition that is read, by the size of the records that come; where that
+//! does not carry all, partitions take turns ([`laneway_core::Turns`]). An eighth is for what a lane that does not read keeps: its first record that was
 //! not taken keeps the whole fetch response in memory, and those that came after it. The rest is for what allocation
 //! costs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use laneway_core::TopicPartition;
 use tokio::sync::Notify;
@@ -16,18 +16,48 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Memory {
     budget: u64,
-    /// What is fetched ahead of one partition, at most.
-    prefetch: u64,
+    prefetch: Prefetch,
     held: AtomicU64,
     /// Of that, records that wait for another one, or for their next try.
     waiting: AtomicU64,
-    /// Bytes that were ever taken from queues.
+    /// Bytes and records that were ever taken from queues.
     taken: AtomicU64,
+    taken_records: AtomicU64,
+    /// Bytes of a record as they come now; 0: none has come yet.
+    size: AtomicU64,
+    /// Records that were seen waiting in one queue, at most, of late.
+    longest: AtomicU64,
     /// Partitions that are read now and have something to read.
     reading: AtomicUsize,
+    /// Lanes take turns: not all may read at once.
+    is_tight: AtomicBool,
     /// Wakes a lane when there is room again.
     pub(crate) freed: Notify,
 }
+
+/// What librdkafka fetches ahead of a partition: until there are so many bytes, or so many records, and each time so
+/// many bytes more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prefetch {
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) fetch: u64,
+}
+
+impl Prefetch {
+    /// What may be in memory of one partition, whose records have `size` bytes.
+    /// `longest`: so many were seen. A batch as it was produced is fetched whole, however large it is.
+    fn most(self, size: u64, longest: u64) -> u64 {
+        let queued = self.records.min(self.bytes / size.max(1) + 1);
+        let fetched = (self.fetch / (size + ON_DISK)).max(1).max(longest.saturating_sub(queued));
+        queued.saturating_add(fetched).saturating_mul(size + NATIVE)
+    }
+}
+
+/// What librdkafka needs for a record beside its bytes: a whole operation of 1,024 bytes (2.12.1, rdkafka_op.h).
+pub(crate) const NATIVE: u64 = 1_040;
+/// What a record takes in a fetch response beside its bytes, about.
+const ON_DISK: u64 = 8;
 
 /// What the memory is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,22 +76,28 @@ pub struct MemoryStatus {
 }
 
 impl Memory {
-    /// A budget of so many bytes, of which each partition that is read has `prefetch`.
-    pub(crate) fn new(budget: u64, prefetch: u64) -> Self {
+    /// A budget of so many bytes.
+    pub(crate) fn new(budget: u64, prefetch: Prefetch) -> Self {
         Self {
             budget,
-            prefetch: prefetch.max(1),
+            prefetch,
             held: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            taken_records: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
             reading: AtomicUsize::new(0),
+            is_tight: AtomicBool::new(false),
             freed: Notify::new(),
         }
     }
 
-    /// How many partitions may be read at once.
+    /// How many partitions may be read at once. Before anything was, it is not known how large records are.
     pub(crate) fn partitions(&self) -> usize {
-        usize::try_from(self.budget / 2 / self.prefetch).unwrap_or(usize::MAX).max(1)
+        let size = self.size.load(Ordering::Relaxed);
+        let each = if size == 0 { 1 } else { self.prefetch.most(size, self.longest.load(Ordering::Relaxed)) };
+        usize::try_from(self.budget / 2 / each.max(1)).unwrap_or(usize::MAX).max(1)
     }
 
     /// What lanes may hold, all together.
@@ -100,9 +136,37 @@ impl Memory {
         }
     }
 
-    /// So much was taken from a queue.
-    pub(crate) fn took(&self, bytes: u64) {
+    /// So much was taken from a queue, by a lane that was at its log's end before, or not. True: it matters to the
+    /// others, and who reads must be looked at.
+    pub(crate) fn took(&self, bytes: u64, records: u64, was_at_end: bool) -> bool {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.taken_records.fetch_add(records, Ordering::Relaxed);
+        let is_first = self.size.load(Ordering::Relaxed) == 0;
+        if is_first {
+            self.size.store((bytes / records.max(1)).max(1), Ordering::Relaxed);
+        }
+        is_first || (was_at_end && self.is_tight.load(Ordering::Relaxed))
+    }
+
+    /// So many records wait in a queue that is not being read. True: that is more than was thought.
+    pub(crate) fn saw(&self, waiting: usize) -> bool {
+        let before = self.longest.fetch_max(waiting as u64, Ordering::Relaxed);
+        waiting as u64 > before + before / 4
+    }
+
+    /// Learns how large records are from what was taken since `before`. Answers how much was ever taken.
+    pub(crate) fn learn(&self, before: (u64, u64)) -> (u64, u64) {
+        let now = (self.taken.load(Ordering::Relaxed), self.taken_records.load(Ordering::Relaxed));
+        let (bytes, records) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        if let Some(seen) = bytes.checked_div(records) {
+            let size = self.size.load(Ordering::Relaxed);
+            // Small ones cost more than they look, so they count at once.
+            let new = if seen < size { seen } else { size + (seen - size) / 8 };
+            self.size.store(new.max(1), Ordering::Relaxed);
+        }
+        let longest = self.longest.load(Ordering::Relaxed);
+        self.longest.fetch_sub(longest / 1_024, Ordering::Relaxed);
+        now
     }
 
     /// Bytes that were ever taken.
@@ -120,13 +184,16 @@ impl Memory {
         )
     }
 
-    pub(crate) fn set_reading(&self, partitions: usize) {
+    pub(crate) fn set_reading(&self, partitions: usize, is_tight: bool) {
         self.reading.store(partitions, Ordering::Relaxed);
+        self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 
     pub(crate) fn status(&self) -> MemoryStatus {
         let held = self.held.load(Ordering::Relaxed);
-        let prefetch = self.reading.load(Ordering::Relaxed) as u64 * self.prefetch;
+        let each =
+            self.prefetch.most(self.size.load(Ordering::Relaxed), self.longest.load(Ordering::Relaxed));
+        let prefetch = (self.reading.load(Ordering::Relaxed) as u64).saturating_mul(each);
         let waiting = self.waiting.load(Ordering::Relaxed);
         MemoryStatus { budget: self.budget, used: held + prefetch, prefetch, held, waiting }
     }
@@ -173,23 +240,50 @@ fn add(counter: &AtomicU64, from: u64, to: u64) {
 mod tests {
     use super::*;
 
+    const PREFETCH: Prefetch = Prefetch { bytes: 1 << 20, records: 1_000, fetch: 256 << 10 };
+
     #[test]
     fn the_budget_is_shared_out() {
-        let memory = Memory::new(1 << 30, 4 << 20);
-        assert_eq!((memory.partitions(), memory.most_held()), (128, 256 << 20));
+        let memory = Memory::new(1 << 30, PREFETCH);
+        assert_eq!(memory.most_held(), 256 << 20);
         assert_eq!((memory.room(false), memory.is_empty()), (256 << 20, true));
         let some = Held { bytes: 200 << 20, waiting: 150 << 20 };
         memory.hold(Held::default(), some);
         assert_eq!((memory.room(false), memory.room(true)), (56 << 20, 120 << 20));
-        memory.set_reading(2);
         let status = memory.status();
-        assert_eq!((status.used, status.waiting), (208 << 20, 150 << 20));
+        assert_eq!((status.used, status.waiting), (200 << 20, 150 << 20));
         memory.hold(some, Held { bytes: 1 << 30, waiting: 0 });
         assert_eq!((memory.room(false), memory.room(true)), (0, 0));
     }
 
     #[test]
+    fn small_records_cost_more_than_they_look() {
+        let partitions = |size: u64| {
+            let memory = Memory::new(1 << 30, PREFETCH);
+            assert!(memory.took(size, 1, false));
+            memory.partitions()
+        };
+        let memory = Memory::new(1 << 30, PREFETCH);
+        memory.took(1_000, 1, false);
+        assert!(memory.saw(900) && !memory.saw(1_000) && memory.saw(9_000));
+        assert_eq!(memory.partitions(), 29, "whole batches");
+        assert_eq!([10, 100, 1_000, 100_000, 10_000_000].map(partitions), [32, 137, 208, 408, 26]);
+        let memory = Memory::new(1 << 30, PREFETCH);
+        assert!(memory.partitions() > 1_000_000, "not known yet");
+        assert!(memory.took(10_000, 1, false) && !memory.took(100_000, 10, true));
+        let before = memory.learn((0, 0));
+        assert_eq!((before, memory.size.load(Ordering::Relaxed)), ((110_000, 11), 10_000));
+        memory.took(1_000, 100, false);
+        assert_eq!(memory.learn(before), (111_000, 111));
+        assert_eq!(memory.size.load(Ordering::Relaxed), 10);
+        memory.set_reading(1, true);
+        assert!(memory.took(1, 1, true), "the others must be looked at");
+    }
+
+    #[test]
     fn a_budget_that_carries_nothing_carries_one_partition() {
-        assert_eq!(Memory::new(1, 1 << 20).partitions(), 1);
+        let memory = Memory::new(1, PREFETCH);
+        memory.took(1, 1, false);
+        assert_eq!(memory.partitions(), 1);
     }
 }

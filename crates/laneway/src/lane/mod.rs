@@ -21,7 +21,7 @@ pub(crate) use failures::{Failure, Failures};
 pub(crate) use finished::Finished;
 pub(crate) use limit::Limit;
 pub use memory::MemoryStatus;
-pub(crate) use memory::{Held, Memory};
+pub(crate) use memory::{Held, Memory, NATIVE, Prefetch};
 pub(crate) use quota::Quota;
 pub(crate) use reading::{Change, Reading};
 pub(crate) use shared::{LaneShared, Order};

@@ -68,16 +68,18 @@ impl Reading {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The lane looked into its queue.
-    pub(crate) fn has_taken(&self, bytes: u64, is_at_end: bool, memory: &Memory) {
-        if bytes > 0 {
-            memory.took(bytes);
+    /// The lane looked into its queue. True: who of the lanes reads must be looked at.
+    pub(crate) fn has_taken(&self, bytes: u64, records: usize, is_at_end: bool, memory: &Memory) -> bool {
+        let mut matters = false;
+        if records > 0 {
+            matters = memory.took(bytes, records as u64, self.is_at_end.load(Ordering::Relaxed));
             self.has_read.store(true, Ordering::Relaxed);
         }
-        if bytes > 0 || is_at_end {
+        if records > 0 || is_at_end {
             self.is_at_end.store(is_at_end, Ordering::Relaxed);
         }
         self.set_full(false, memory);
+        matters
     }
 
     /// The lane has no room to read, or has some again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::memory::Room;
+use super::memory::{NATIVE, Room};
 use super::task::EndGuard;
 use super::window::{Chunk, Window};
 use super::{Appetite, Change, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell};
@@ -104,15 +104,20 @@ impl Streamed {
             let Some(open) = &mut queue else { continue };
             let taken = open.take(most);
             let bytes = appetite.took(taken.batch.as_deref());
-            self.shared.reading.has_taken(bytes, taken.end.is_some(), &self.memory);
+            let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
+            if self.shared.reading.has_taken(bytes, records, taken.end.is_some(), &self.memory) {
+                (self.tell)(LaneMessage::Crowded);
+            }
             if bytes > self.memory.most_held() {
                 (self.tell)(LaneMessage::Told(self.memory.too_large(&self.shared.id.partition, bytes)));
             }
             let nothing = taken.batch.is_none() && taken.end.is_none();
             if let Some(batch) = taken.batch {
-                let chunk = self
-                    .window
-                    .push(&batch, Room::new(&self.memory, bytes), |at| Finished::take(&mut finished, at));
+                let chunk = self.window.push(
+                    &batch,
+                    Room::new(&self.memory, bytes + records as u64 * NATIVE),
+                    |at| Finished::take(&mut finished, at),
+                );
                 room.send((batch, chunk));
             }
             if let Some(end) = taken.end {

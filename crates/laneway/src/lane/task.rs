@@ -15,7 +15,7 @@ use super::work::Work;
 use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
-use crate::record::{Batch, Record};
+use crate::record::{Batch, COPIED, Record};
 
 /// What a lane tells the client thread.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) enum LaneMessage {
     CountReached,
     /// The lane was told to drop its queue, and has.
     QueueClosed(LaneId),
+    /// More may be fetched ahead than was thought: who reads must be looked at.
+    Crowded,
 }
 
 /// What a lane is made of.
@@ -113,7 +115,7 @@ impl Lane {
                         appetite: Appetite::default(),
                         held: Held::default(),
                         told: Held::default(),
-                        copies_until: Duration::ZERO,
+                        ready_calls: 0,
                         shared: &shared,
                         work: &work,
                         quota: quota.as_deref(),
@@ -154,8 +156,8 @@ pub(super) struct Item {
 
 impl Item {
     /// What it takes of the budget.
-    fn cost(&self) -> u64 {
-        (self.record.size() + BESIDE) as u64
+    pub(super) fn cost(&self) -> u64 {
+        self.record.cost()
     }
 }
 
@@ -233,11 +235,10 @@ pub(super) struct Running<'a, A, F> {
     is_short: bool,
     appetite: Appetite,
     /// What it holds, and what of that others know.
-    held: Held,
+    pub(super) held: Held,
     told: Held,
-    /// Until then records are copied out before a handler has them: calls wait, and a record keeps all that it was
-    /// fetched with in memory.
-    copies_until: Duration,
+    /// Calls that were ready at once, since one was not.
+    ready_calls: u32,
     pub(super) shared: &'a Arc<LaneShared>,
     pub(super) work: &'a Work,
     pub(super) quota: Option<&'a Quota>,
@@ -358,7 +359,7 @@ where
         self.is_short = false;
         if self.schedule.runnable() >= self.work.read_ahead
             || !self.parked.is_empty()
-            || self.schedule.blocked().1 as u64 >= self.work.memory.most_waiting()
+            || self.waits() >= self.work.memory.most_waiting()
         {
             return 0;
         }
@@ -370,13 +371,20 @@ where
     /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
     fn take(&mut self, queue: Option<&mut (dyn PartitionQueue + 'static)>) -> bool {
         let most = self.appetite();
+        let waiting = if most == 0 { queue.as_ref().map_or(0, |queue| queue.waiting()) } else { 0 };
         let Some(queue) = queue.filter(|_| most > 0) else {
             self.shared.reading.set_full(most == 0, &self.work.memory);
+            if waiting > 0 && self.work.memory.saw(waiting) {
+                (self.tell)(LaneMessage::Crowded);
+            }
             return false;
         };
         let taken = queue.take(most);
         let bytes = self.appetite.took(taken.batch.as_deref());
-        self.shared.reading.has_taken(bytes, taken.end.is_some(), &self.work.memory);
+        let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
+        if self.shared.reading.has_taken(bytes, records, taken.end.is_some(), &self.work.memory) {
+            (self.tell)(LaneMessage::Crowded);
+        }
         if bytes > self.work.memory.most_held() {
             (self.tell)(LaneMessage::Told(self.work.memory.too_large(&self.shared.id.partition, bytes)));
         }
@@ -428,7 +436,9 @@ where
     fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
-        let copies = self.running > 0 || self.now < self.copies_until;
+        // What waits, also in a handler, keeps all that it was fetched with in memory: then it is copied out first.
+        // It is not where handlers are ready at once, here and in all lanes.
+        let copies = self.ready_calls < PROVEN_READY || !self.work.memory.is_empty();
         for (number, &(index, ticket)) in fresh.iter().enumerate() {
             in_a_row &= number < row;
             if self.has_ended || self.shared.order() != Order::Run {
@@ -462,6 +472,7 @@ where
                 self.has_returned(1, false);
                 self.count_finished();
                 self.succeeded += 1;
+                self.ready_calls = self.ready_calls.saturating_add(1);
                 if in_a_row {
                     self.shared.finished_at_once();
                 } else {
@@ -545,6 +556,7 @@ where
             Err(at) => self.remember(at, unit),
             Ok(outcome) => {
                 self.has_returned(unit.len(), unit.is_letter());
+                self.ready_calls = self.ready_calls.saturating_add(1);
                 self.over(unit, outcome);
             }
         }
@@ -556,7 +568,7 @@ where
             self.calls.resize_with(at + 1, || None);
         }
         self.calls[at] = Some(Call { unit, since: self.now, told: 0 });
-        self.copies_until = self.now + LOOK;
+        self.ready_calls = 0;
     }
 
     fn over(&mut self, unit: Unit, outcome: BatchOutcome) {
@@ -585,6 +597,12 @@ where
         self.schedule.done(place, self.now);
     }
 
+    /// Bytes of what waits for something else, about.
+    fn waits(&self) -> u64 {
+        let (records, bytes) = self.schedule.blocked();
+        (bytes + self.schedule.waiting_bytes()) as u64 + (records + self.schedule.waiting()) as u64 * COPIED
+    }
+
     /// Publishes what was done in this turn.
     fn settle(&mut self) {
         if !self.done.is_empty() {
@@ -600,7 +618,7 @@ where
         }
         self.shared.set_in_flight(self.in_flight as u64);
         self.shared.set_waiting(self.schedule.waiting() as u64);
-        self.held.waiting = (self.schedule.blocked().1 + self.schedule.waiting_bytes()) as u64;
+        self.held.waiting = self.waits();
         if self.held != self.told {
             self.work.memory.hold(self.told, self.held);
             self.told = self.held;
@@ -617,9 +635,12 @@ where
     /// take very long.
     fn look_around(&mut self) {
         if let Some(before) = self.looked_at {
+            let held = &mut self.held.bytes;
             self.schedule.for_each(|item| {
                 if item.ticket <= before {
+                    let cost = item.cost();
                     item.record = item.record.detached();
+                    *held = *held - cost + item.cost();
                 }
             });
         }
@@ -698,8 +719,8 @@ fn shown_key(record: &Record) -> String {
     }
 }
 
-/// What a record takes beside its key and payload: its place in its queue, and that queue.
-const BESIDE: usize = 256;
+/// So many calls in a row that are ready at once make a handler one that is.
+const PROVEN_READY: u32 = 64;
 /// How often a lane looks around.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a key that are shown.

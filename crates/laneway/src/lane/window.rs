@@ -354,7 +354,13 @@ mod tests {
     use crate::record::OwnedRecord;
 
     fn room() -> Room {
-        Room::new(&Arc::new(super::super::Memory::new(1 << 20, 1)), 0)
+        Room::new(
+            &Arc::new(super::super::Memory::new(
+                1 << 20,
+                super::super::Prefetch { bytes: 1, records: 1, fetch: 1 },
+            )),
+            0,
+        )
     }
 
     fn batch(offsets: impl IntoIterator<Item = i64>) -> Arc<Batch> {

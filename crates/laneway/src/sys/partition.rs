@@ -37,11 +37,14 @@ impl PartitionHandle {
         // Errors of an earlier assignment carry no version, so librdkafka would deliver them to this one
         // (rdkafka_offset.c: `RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, 0`); and while anything stale waits, the
         // queue is not empty, and nothing new wakes anyone.
-        while handle.fill(LONGEST) == LONGEST {
-            handle.taken.clear();
-        }
-        handle.taken.clear();
+        handle.empty();
         handle
+    }
+
+    /// Throws away what is in the queue.
+    fn empty(&mut self) {
+        while self.fill(LONGEST) == LONGEST {}
+        self.taken.clear();
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {
@@ -51,6 +54,11 @@ impl PartitionHandle {
     /// Has `wake` called whenever the queue was empty and no longer is: from now on, so take once after.
     pub(crate) fn on_ready(&self, wake: Wake) {
         self.queue.on_ready(wake);
+    }
+
+    /// How much waits in the queue.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.length()
     }
 
     /// Takes up to `max` records, without waiting. Fewer, without an error: the queue was empty. Behind an
@@ -99,6 +107,14 @@ impl PartitionHandle {
             self.taken.set_len(count);
             count
         }
+    }
+}
+
+impl Drop for PartitionHandle {
+    fn drop(&mut self) {
+        // What was fetched of a partition that is no longer read stays in its queue, and keeps whole fetch responses
+        // in memory, until somebody looks into the queue again.
+        self.empty();
     }
 }
 

@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka_sys::{
-    rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_t,
+    rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_length, rd_kafka_queue_poll,
+    rd_kafka_queue_t, rd_kafka_t,
 };
 
 use super::client::Client;
@@ -89,6 +90,12 @@ impl RawQueue {
 
     pub(super) fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// How much waits in it.
+    pub(super) fn length(&self) -> usize {
+        // SAFETY: the queue is live.
+        unsafe { rd_kafka_queue_length(self.as_ptr()) }
     }
 
     pub(super) fn on_ready(&self, wake: Wake) {

@@ -7,6 +7,7 @@ mod cycles;
 mod deadlines;
 mod keyed;
 mod lanes;
+mod memory;
 mod moves;
 mod parity;
 mod prove;

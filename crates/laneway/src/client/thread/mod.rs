@@ -165,6 +165,7 @@ impl ClientThread {
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
             turns: Turns::new(fixed.memory.partitions()),
+            taken: (0, 0),
             search: None,
             ends: BTreeMap::new(),
             subscription: Vec::new(),
@@ -286,6 +287,9 @@ impl ClientThread {
             Message::Lane(LaneMessage::QueueClosed(lane)) => {
                 self.world.turn_has_ended(&lane);
                 self.take_turns();
+            }
+            Message::Lane(LaneMessage::Crowded) => {
+                self.next_tick = self.next_tick.min(Instant::now() + CROWDED_TICK);
             }
             Message::Lane(LaneMessage::CountReached) => self.begin_stop(StopReason::Count),
         }
@@ -615,6 +619,8 @@ impl ClientThread {
 const TICK: Duration = Duration::from_millis(100);
 /// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.
 const LEAVING_TICK: Duration = Duration::from_millis(10);
+/// How soon it does where more may be fetched ahead than was thought.
+const CROWDED_TICK: Duration = Duration::from_millis(5);
 /// How often the logs' ends are asked for, for the lag that is shown.
 const ENDS_INTERVAL: Duration = Duration::from_secs(5);
 /// The native token of that question; searches have tokens that are 1 or 2 modulo 4, and handles higher ones.

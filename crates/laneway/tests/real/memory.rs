@@ -1,0 +1,234 @@
+//! Memory stays inside its budget, as the resident size of a process of its own: whatever the number of partitions,
+//! the lag and the size of records, and whatever the handlers do.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use laneway::{Consumer, OffsetReset, Record};
+use laneway_testing::{Admin, Process, Producer, RealKafka, real_kafka_or_skip, unique};
+
+/// What handlers do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Handlers {
+    /// They are ready at once.
+    Ready,
+    /// They sleep for as many milliseconds.
+    Sleep(u64),
+    /// They never end.
+    Stuck,
+    /// Those of one key never end.
+    StuckKey,
+}
+
+struct Case {
+    partitions: i32,
+    /// Bytes of a record.
+    size: usize,
+    /// Bytes of all of them.
+    lag: usize,
+    budget_mib: u64,
+    handlers: Handlers,
+}
+
+impl Case {
+    fn records(&self) -> u64 {
+        (self.lag / self.size) as u64
+    }
+
+    /// How many of them are to be finished, or, where they never are, for how long it is looked at.
+    fn until(&self) -> Until {
+        match self.handlers {
+            Handlers::Ready => Until::Finished(self.records()),
+            Handlers::StuckKey => Until::Finished(self.records() - self.records() / KEYS),
+            Handlers::Sleep(_) | Handlers::Stuck => Until::Over(Duration::from_secs(10)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Until {
+    Finished(u64),
+    Over(Duration),
+}
+
+const KEYS: u64 = 1_000;
+/// What a process has beside the budget: the runtime, the clients, the code.
+const BESIDE_KIB: u64 = 64 << 10;
+
+/// Answers the peak of the process's resident size, in KiB, and what else it told.
+fn measure(kafka: &RealKafka, case: &Case) -> (u64, String) {
+    let topic = unique("memory");
+    Admin::new(kafka.brokers()).unwrap().create_topic(&topic, case.partitions, &[]).unwrap();
+    let producer = Producer::new(
+        kafka.brokers(),
+        &[("linger.ms", "20"), ("batch.size", "1000000"), ("message.max.bytes", "1048576")],
+    )
+    .unwrap();
+    let payload = vec![b'x'; case.size];
+    for number in 0..case.records() {
+        let partition = (number % case.partitions as u64) as i32;
+        let key = (number / case.partitions as u64 % KEYS).to_string();
+        producer.send(&topic, partition, Some(key.as_bytes()), Some(&payload), &[], None).unwrap();
+    }
+    producer.flush().unwrap();
+    let (until, handlers) = (case.until(), case.handlers);
+    let words = [
+        kafka.brokers().to_owned(),
+        topic.clone(),
+        (case.budget_mib << 20).to_string(),
+        match handlers {
+            Handlers::Ready => "ready 0".into(),
+            Handlers::Sleep(time) => format!("sleep {time}"),
+            Handlers::Stuck => "stuck 0".into(),
+            Handlers::StuckKey => "key 0".into(),
+        },
+        match until {
+            Until::Finished(records) => format!("finished {records}"),
+            Until::Over(time) => format!("over {}", time.as_secs()),
+        },
+    ];
+    let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+    command
+        .args(["--exact", "memory::memory_process", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(MEMORY, words.join("\t"));
+    let process = Process::spawn(command).expect("a process");
+    let ended = process.wait(Duration::from_secs(600)).expect("an end");
+    assert!(ended.success(), "{:#?} {:#?}", process.stdout(), process.stderr());
+    let said =
+        process.stdout().into_iter().find_map(|line| line.split_once("PEAK ").map(|it| it.1.to_owned()));
+    let said = said.expect("a measurement");
+    let peak: u64 = said.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("KiB");
+    Admin::new(kafka.brokers()).unwrap().delete_topic(&topic).unwrap();
+    let line = format!(
+        "| {} | {} | {} MiB | {:?} | {} MiB | {} MiB | {said} |",
+        case.partitions,
+        case.size,
+        case.lag >> 20,
+        case.handlers,
+        case.budget_mib,
+        peak >> 10
+    );
+    println!("{line}");
+    (peak, line)
+}
+
+fn holds(cases: &[Case]) {
+    let Some(kafka) = real_kafka_or_skip() else { return };
+    for case in cases {
+        let (peak, line) = measure(kafka, case);
+        assert!(peak <= (case.budget_mib << 10) + BESIDE_KIB, "{line}");
+    }
+}
+
+#[test]
+fn memory_stays_inside_its_budget_with_few_and_many_partitions() {
+    let case =
+        |partitions, size, handlers| Case { partitions, size, lag: 256 << 20, budget_mib: 64, handlers };
+    holds(&[
+        case(1, 100_000, Handlers::Ready),
+        case(100, 1_000, Handlers::Ready),
+        case(100, 1_000, Handlers::Stuck),
+        case(100, 1_000_000, Handlers::Ready),
+    ]);
+}
+
+#[test]
+#[ignore = "long: cargo xtask prove"]
+fn prove_7_memory() {
+    let Some(kafka) = real_kafka_or_skip() else { return };
+    let text = std::env::var("LANEWAY_CASES").unwrap_or_default();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let words: Vec<u64> = line.split_whitespace().take(4).map(|word| word.parse().unwrap()).collect();
+        let handlers = match line.split_whitespace().nth(4).unwrap() {
+            "ready" => Handlers::Ready,
+            "stuck" => Handlers::Stuck,
+            "key" => Handlers::StuckKey,
+            time => Handlers::Sleep(time.parse().unwrap()),
+        };
+        let case = Case {
+            partitions: words[0] as i32,
+            size: words[1] as usize,
+            lag: (words[2] as usize) << 20,
+            budget_mib: words[3],
+            handlers,
+        };
+        measure(kafka, &case);
+    }
+}
+
+/// A consumer in a process of its own, that tells the most memory that it had.
+#[test]
+#[ignore = "a process of other tests"]
+fn memory_process() {
+    let words = std::env::var(MEMORY).expect("what to do");
+    let mut words = words.split('\t');
+    let mut word = || words.next().expect("a word").to_owned();
+    let (brokers, topic, budget) = (word(), word(), word().parse().expect("bytes"));
+    let (handlers, until) = (word(), word());
+    let number = |words: &str| words.split_once(' ').and_then(|it| it.1.parse().ok()).expect("a number");
+    let finished = Arc::new(AtomicU64::new(0));
+    let count = finished.clone();
+    let (sleep, time) = (handlers.clone(), Duration::from_millis(number(&handlers)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let mut builder = Consumer::builder()
+            .brokers(brokers)
+            .group(unique("memory"))
+            .topics([topic])
+            .offset_reset(OffsetReset::Earliest)
+            .drain_deadline(Duration::from_secs(1))
+            .memory(budget);
+        if sleep.starts_with("key") {
+            builder = builder.ordering(laneway::Ordering::Key);
+        }
+        let consumer = builder.build().unwrap();
+        let handle = consumer.handle();
+        let run = tokio::spawn(consumer.run(move |record: Record| {
+            let (sleep, count) = (sleep.clone(), count.clone());
+            async move {
+                match sleep.as_bytes()[0..2] {
+                    [b's', b't'] => std::future::pending().await,
+                    [b's', b'l'] => tokio::time::sleep(time).await,
+                    [b'k', _] if record.key() == Some(b"0") => std::future::pending().await,
+                    _ => {}
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+        let began = Instant::now();
+        let limit = number(&until);
+        let mut most = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            most = most.max(handle.status().memory.used);
+            let is_over = if until.starts_with("over") {
+                began.elapsed() >= Duration::from_secs(limit)
+            } else {
+                finished.load(Ordering::Relaxed) >= limit
+            };
+            if is_over || began.elapsed() > Duration::from_secs(300) {
+                break;
+            }
+        }
+        let done = finished.load(Ordering::Relaxed);
+        println!(
+            "PEAK {} KiB | {done} finished of {until} in {:?} | used {} MiB | {:?}",
+            peak(),
+            began.elapsed(),
+            most >> 20,
+            handle.status().memory
+        );
+        handle.stop();
+        run.await.unwrap().unwrap();
+    });
+}
+
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc/self/status");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+}
+
+const MEMORY: &str = "LANEWAY_MEMORY_PROCESS";
