@@ -391,6 +391,19 @@ impl<T> Schedule<T> {
         self.waits = waits.into();
     }
 
+    /// Visits the records that wait for one ahead of them, in the order of each queue. What is answered is what they
+    /// have from now on, in bytes.
+    pub fn lighten(&mut self, mut visit: impl FnMut(&mut T) -> usize) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.busy > 0 || queue.is_waiting) {
+            for (item, bytes) in &mut queue.pending {
+                let now = visit(item);
+                self.blocked_bytes = self.blocked_bytes - *bytes + now;
+                queue.bytes = queue.bytes - *bytes + now;
+                *bytes = now;
+            }
+        }
+    }
+
     fn queue(&mut self, key: &[u8]) -> u32 {
         if let Some(at) = self.keys.get(key) {
             return *at;

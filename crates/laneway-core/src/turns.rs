@@ -95,6 +95,18 @@ impl<L: Ord + Clone> Turns<L> {
         }
     }
 
+    /// The lane is to stop reading, and to read again. True: it reads now, and [`stopped`](Self::stopped) is to be
+    /// called.
+    pub fn stop(&mut self, lane: &L) -> bool {
+        match self.lanes.get_mut(lane) {
+            Some(stage @ Stage::Reading(_)) => {
+                *stage = Stage::Stopping;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A lane that was told to stop has.
     pub fn stopped(&mut self, lane: &L, is_full: bool) {
         match self.lanes.get_mut(lane) {

@@ -194,17 +194,13 @@ impl World {
         let look = |lane: &LaneId| lanes.get(lane).map_or_else(Look::default, |it| it.reading.look(memory));
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
             match deed {
-                Deed::Stop(lane) => {
-                    let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
-                    if self.fetching.remove(&lane.partition) {
-                        self.stop_fetching(&lane.partition);
-                    }
-                    shared.reading.close();
-                    shared.wake.notify_one();
-                }
+                Deed::Stop(lane) => self.close_queue(&lane),
                 Deed::Start(lane) => {
                     let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
-                    match self.start_fetching(&shared, shared.next()) {
+                    match self.start_fetching(
+                        &shared,
+                        shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at),
+                    ) {
                         Ok(queue) => {
                             shared.reading.give(queue);
                             shared.wake.notify_one();
@@ -219,6 +215,22 @@ impl World {
         }
         self.fixed.memory.set_reading(self.turns.reading(), self.turns.is_tight());
         failed
+    }
+
+    fn close_queue(&mut self, lane: &LaneId) {
+        let Some(shared) = self.lanes.get(lane).cloned() else { return };
+        if self.fetching.remove(&lane.partition) {
+            self.stop_fetching(&lane.partition);
+        }
+        shared.reading.close();
+        shared.wake.notify_one();
+    }
+
+    /// A lane is to read from further back.
+    pub(super) fn go_back(&mut self, lane: &LaneId) {
+        if self.turns.stop(lane) {
+            self.close_queue(lane);
+        }
     }
 
     /// A lane has dropped its queue, as its turn is over.

@@ -148,6 +148,12 @@ impl Memory {
         is_first || (was_at_end && self.is_tight.load(Ordering::Relaxed))
     }
 
+    /// A lane whose records that wait take so much is to put them aside: they, or those of all lanes, leave no room.
+    pub(crate) fn waits_too_much(&self, here: u64) -> bool {
+        let most = self.most_waiting();
+        here >= most || (here >= most / 64 && self.waiting.load(Ordering::Relaxed) >= most)
+    }
+
     /// So many records wait in a queue that is not being read. True: that is more than was thought.
     pub(crate) fn saw(&self, waiting: usize) -> bool {
         let before = self.longest.fetch_max(waiting as u64, Ordering::Relaxed);

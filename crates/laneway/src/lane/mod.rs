@@ -1,6 +1,7 @@
 //! A lane: one task that owns a partition's queue, its bookkeeping and its handler, for one epoch.
 
 mod appetite;
+mod aside;
 mod attempt;
 mod failures;
 mod finished;

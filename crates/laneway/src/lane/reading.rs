@@ -2,7 +2,7 @@
 //! and how reading is going.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use laneway_core::Look;
@@ -21,6 +21,8 @@ pub(crate) struct Reading {
     is_full: AtomicBool,
     /// What all lanes together had taken when this one last read.
     taken_then: AtomicU64,
+    /// Where the next queue begins, plus one, if not behind what was read last; 0: there.
+    go_on_at: AtomicI64,
 }
 
 /// What a lane is to do with its queue.
@@ -80,6 +82,16 @@ impl Reading {
         }
         self.set_full(false, memory);
         matters
+    }
+
+    /// Where reading goes on when there is a queue again; `None`: behind what was read last.
+    pub(crate) fn go_on_at(&self, offset: Option<i64>) {
+        self.go_on_at.store(offset.map_or(0, |offset| offset + 1), Ordering::Release);
+    }
+
+    /// Where reading goes on, where that is not behind what was read last.
+    pub(crate) fn goes_on_at(&self) -> Option<i64> {
+        self.go_on_at.load(Ordering::Acquire).checked_sub(1).filter(|offset| *offset >= 0)
     }
 
     /// The lane has no room to read, or has some again.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
+use super::aside::Aside;
 use super::attempt::{Job, attempt, contained, panic_text};
 use super::failures::Tried;
 use super::slots::Slots;
@@ -15,6 +16,7 @@ use super::work::Work;
 use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
+use crate::ordering::Ordering;
 use crate::record::{Batch, COPIED, Record};
 
 /// What a lane tells the client thread.
@@ -34,6 +36,8 @@ pub(crate) enum LaneMessage {
     CountReached,
     /// The lane was told to drop its queue, and has.
     QueueClosed(LaneId),
+    /// Something further back is to be read again.
+    GoBack(LaneId),
     /// More may be fetched ahead than was thought: who reads must be looked at.
     Crowded,
 }
@@ -116,6 +120,8 @@ impl Lane {
                         held: Held::default(),
                         told: Held::default(),
                         ready_calls: 0,
+                        aside: Aside::default(),
+                        finished_here: 0,
                         shared: &shared,
                         work: &work,
                         quota: quota.as_deref(),
@@ -210,9 +216,9 @@ pub(super) struct Running<'a, A, F> {
     /// Room for calls that was taken from the process's limit and is not used.
     room: usize,
     pub(super) schedule: Schedule<Item>,
-    takes_batches: bool,
+    pub(super) takes_batches: bool,
     /// Records that may run, but not be handed out before another one is given back.
-    parked: Vec<(Place, Item)>,
+    pub(super) parked: Vec<(Place, Item)>,
     /// Finished since the tracker was told.
     done: Vec<Ticket>,
     /// Tickets of the batch that is being read.
@@ -237,6 +243,9 @@ pub(super) struct Running<'a, A, F> {
     /// What it holds, and what of that others know.
     pub(super) held: Held,
     told: Held,
+    pub(super) aside: Aside,
+    /// Records that were finished after they had waited.
+    pub(super) finished_here: u64,
     /// Calls that were ready at once, since one was not.
     ready_calls: u32,
     pub(super) shared: &'a Arc<LaneShared>,
@@ -262,9 +271,13 @@ where
             match self.shared.reading.change() {
                 Some(Change::Close) => {
                     drop(queue.take());
+                    self.leave_off();
                     (self.tell)(LaneMessage::QueueClosed(self.shared.id.clone()));
                 }
-                Some(Change::Open(given)) => queue = Some(given),
+                Some(Change::Open(given)) => {
+                    queue = Some(given);
+                    self.has_queue();
+                }
                 None => {}
             }
             let mut moved = self.poll_woken();
@@ -277,6 +290,9 @@ where
                 } else {
                     moved |= self.start_what_may_run();
                     moved |= self.take(queue.as_deref_mut());
+                    if queue.is_some() && !self.aside.is_empty() {
+                        self.go_back();
+                    }
                 }
             } else {
                 // The queue goes before the lane says that it has ended: there is one handle of a partition.
@@ -343,6 +359,12 @@ where
                 let Some((place, mut item)) = self.parked.pop().or_else(|| self.schedule.take()) else {
                     break;
                 };
+                if self.aside.is_aside(&item) {
+                    match self.bring_back(place, item) {
+                        Some((_, back)) => item = back,
+                        None => continue,
+                    }
+                }
                 if !self.count(&mut item) {
                     self.parked.push((place, item));
                     break;
@@ -357,11 +379,16 @@ where
     /// How many records may be taken now: as many as there is work and memory for.
     fn appetite(&mut self) -> usize {
         self.is_short = false;
-        if self.schedule.runnable() >= self.work.read_ahead
-            || !self.parked.is_empty()
-            || self.waits() >= self.work.memory.most_waiting()
-        {
+        let is_in_row = self.work.ordering == Ordering::Partition;
+        let ahead = if is_in_row { self.schedule.blocked().0 } else { 0 } + self.schedule.runnable();
+        if ahead >= self.work.read_ahead || !self.parked.is_empty() {
             return 0;
+        }
+        if self.work.memory.waits_too_much(self.waits()) {
+            self.put_aside();
+            if self.waits() >= self.work.memory.most_waiting() {
+                return 0;
+            }
         }
         let most = self.appetite.records(&self.work.memory, self.held.bytes == 0);
         self.is_short = most == 0;
@@ -390,6 +417,8 @@ where
         }
         let moved = taken.batch.is_some() || taken.end.is_some();
         let mut fresh = std::mem::take(&mut self.fresh);
+        // Some were read before.
+        let mut is_again = false;
         // How many of them follow each other without one that is finished already.
         let mut in_a_row = usize::MAX;
         {
@@ -402,6 +431,7 @@ where
                     let position = batch.position(index);
                     let Some(ticket) = progress.tracker.deliver(position.offset, position.leader_epoch)
                     else {
+                        is_again = true;
                         continue;
                     };
                     if self.finished.is_some() && Finished::take(&mut self.finished, position) {
@@ -419,6 +449,11 @@ where
             if let Some(end) = taken.end {
                 progress.tracker.read_up_to(end);
             }
+        }
+        if let Some(batch) = &taken.batch
+            && !self.aside.is_empty()
+        {
+            self.take_again(batch, is_again);
         }
         if let Some(batch) = &taken.batch {
             self.admit(batch, &fresh, in_a_row);
@@ -473,6 +508,7 @@ where
                 self.count_finished();
                 self.succeeded += 1;
                 self.ready_calls = self.ready_calls.saturating_add(1);
+                self.finished_here += 1;
                 if in_a_row {
                     self.shared.finished_at_once();
                 } else {
@@ -592,15 +628,18 @@ where
 
     pub(super) fn finish(&mut self, item: &Item, place: Place) {
         self.held.bytes -= item.cost();
+        self.finished_here += 1;
         self.done.push(item.ticket);
         self.count_finished();
         self.schedule.done(place, self.now);
     }
 
     /// Bytes of what waits for something else, about.
-    fn waits(&self) -> u64 {
+    pub(super) fn waits(&self) -> u64 {
         let (records, bytes) = self.schedule.blocked();
-        (bytes + self.schedule.waiting_bytes()) as u64 + (records + self.schedule.waiting()) as u64 * COPIED
+        (bytes + self.schedule.waiting_bytes()) as u64
+            + self.aside.again_bytes()
+            + (records + self.schedule.waiting()) as u64 * COPIED
     }
 
     /// Publishes what was done in this turn.

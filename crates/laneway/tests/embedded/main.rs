@@ -5,6 +5,7 @@ mod bench;
 mod failures;
 mod handlers;
 mod maps;
+mod memory;
 mod ordering;
 mod parity;
 mod streaming;

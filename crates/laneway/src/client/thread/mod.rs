@@ -288,6 +288,7 @@ impl ClientThread {
                 self.world.turn_has_ended(&lane);
                 self.take_turns();
             }
+            Message::Lane(LaneMessage::GoBack(lane)) => self.world.go_back(&lane),
             Message::Lane(LaneMessage::Crowded) => {
                 self.next_tick = self.next_tick.min(Instant::now() + CROWDED_TICK);
             }

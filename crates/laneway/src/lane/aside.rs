@@ -1,0 +1,171 @@
+//! Records that wait behind one that is stuck, put aside: their places in their order are kept, their bytes are not.
+//! When the first of them may run, the lane goes back to where it is, reads again, and takes what it needs; then it
+//! goes on where it was. So a stuck key does not fill the memory that other keys need, whatever it has behind it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+
+use laneway_core::{Place, Ticket};
+
+use super::LaneMessage;
+use super::attempt::Job;
+use super::task::{Item, Running};
+use crate::handler::BatchOutcome;
+use crate::ordering::Ordering;
+use crate::record::{Batch, OwnedRecord, Record};
+
+/// What a lane has put aside.
+pub(super) struct Aside {
+    /// Stands for a record that was put aside.
+    stand_in: Record,
+    offsets: BTreeMap<i64, Ticket>,
+    tickets: HashMap<Ticket, i64>,
+    /// Read again, and not to run yet.
+    again: HashMap<Ticket, Record>,
+    /// They are to run, and were not read again yet.
+    wanted: BTreeMap<i64, (Place, Item)>,
+    again_bytes: u64,
+    /// Behind the last record that was read, where that is not the lane's position: it reads again.
+    read_at: Option<i64>,
+    /// The queue goes, to be read from further back.
+    goes_back: bool,
+    /// Records finished when records were last put aside.
+    finished_then: u64,
+}
+
+/// What a record that was put aside takes of memory.
+const ASIDE: u64 = 256;
+
+impl Default for Aside {
+    fn default() -> Self {
+        Self {
+            stand_in: Record::from_owned(OwnedRecord::default()),
+            offsets: BTreeMap::new(),
+            tickets: HashMap::new(),
+            again: HashMap::new(),
+            again_bytes: 0,
+            wanted: BTreeMap::new(),
+            read_at: None,
+            goes_back: false,
+            finished_then: u64::MAX,
+        }
+    }
+}
+
+impl Aside {
+    pub(super) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    pub(super) fn is_aside(&self, item: &Item) -> bool {
+        !self.is_empty() && self.tickets.contains_key(&item.ticket)
+    }
+
+    /// Bytes of what was read again and is not to run yet.
+    pub(super) fn again_bytes(&self) -> u64 {
+        self.again_bytes
+    }
+
+    fn forget(&mut self, ticket: Ticket) {
+        if let Some(offset) = self.tickets.remove(&ticket) {
+            self.offsets.remove(&offset);
+        }
+    }
+}
+
+impl<A, F> Running<'_, A, F>
+where
+    A: Fn(Job) -> F,
+    F: Future<Output = BatchOutcome>,
+{
+    /// Puts aside what waits for others, if something was finished since that was last done: else it would be the
+    /// whole log that is read for nothing.
+    pub(super) fn put_aside(&mut self) {
+        let finished = self.finished_here;
+        if self.takes_batches || self.work.ordering != Ordering::Key || finished == self.aside.finished_then {
+            return;
+        }
+        self.aside.finished_then = finished;
+        let (aside, held) = (&mut self.aside, &mut self.held.bytes);
+        self.schedule.lighten(|item| {
+            if !aside.is_aside(item) {
+                let offset = item.record.offset();
+                *held = *held - item.cost() + ASIDE;
+                item.record = aside.stand_in.clone();
+                aside.offsets.insert(offset, item.ticket);
+                aside.tickets.insert(item.ticket, offset);
+            }
+            0
+        });
+    }
+
+    /// A record that may run, and was put aside. Gives it back whole if it was read again already.
+    pub(super) fn bring_back(&mut self, place: Place, mut item: Item) -> Option<(Place, Item)> {
+        if let Some(record) = self.aside.again.remove(&item.ticket) {
+            self.aside.again_bytes -= record.size() as u64;
+            self.aside.forget(item.ticket);
+            item.record = record;
+            return Some((place, item));
+        }
+        if let Some(offset) = self.aside.tickets.get(&item.ticket) {
+            self.aside.wanted.insert(*offset, (place, item));
+        }
+        None
+    }
+
+    /// Takes from what was read what was put aside. `is_again`: some of it was read before.
+    pub(super) fn take_again(&mut self, batch: &Arc<Batch>, is_again: bool) {
+        if !is_again {
+            self.aside.read_at = None;
+            return;
+        }
+        let (Some(first), Some(last)) = (batch.record(0), batch.record(batch.len().saturating_sub(1))) else {
+            return;
+        };
+        let offsets = first.offset()..=last.offset();
+        self.aside.read_at = Some(last.offset() + 1);
+        if self.aside.offsets.range(offsets).next().is_none() {
+            return;
+        }
+        for record in (0..batch.len()).filter_map(|index| batch.record(index)) {
+            let Some(ticket) = self.aside.offsets.get(&record.offset()).copied() else { continue };
+            if let Some((place, mut item)) = self.aside.wanted.remove(&record.offset()) {
+                self.aside.forget(ticket);
+                item.record = record.detached();
+                self.held.bytes = self.held.bytes - ASIDE + item.cost();
+                self.parked.push((place, item));
+            } else if self.waits() < self.work.memory.most_waiting() / 2
+                && !self.aside.again.contains_key(&ticket)
+            {
+                let record = record.detached();
+                self.held.bytes = self.held.bytes - ASIDE + record.cost();
+                self.aside.again_bytes += record.size() as u64;
+                self.aside.again.insert(ticket, record);
+            }
+        }
+    }
+
+    /// Where reading goes on when the queue is opened next, if not behind what was read last.
+    pub(super) fn leave_off(&mut self) {
+        let position = self.shared.position();
+        let wanted = self.aside.wanted.keys().next().copied();
+        let next = wanted.into_iter().chain(self.aside.read_at).min().filter(|next| *next < position);
+        self.shared.reading.go_on_at(next);
+        self.aside.read_at = next;
+    }
+
+    /// There is a queue again.
+    pub(super) fn has_queue(&mut self) {
+        self.aside.goes_back = false;
+    }
+
+    /// Has the lane read from further back, where something that is to run was put aside.
+    pub(super) fn go_back(&mut self) {
+        let Some((first, _)) = self.aside.wanted.first_key_value() else { return };
+        if !self.aside.goes_back && self.aside.read_at.is_none_or(|read_at| *first < read_at) {
+            self.aside.goes_back = true;
+            (self.tell)(LaneMessage::GoBack(self.shared.id.clone()));
+        }
+    }
+}

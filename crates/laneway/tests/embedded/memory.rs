@@ -1,0 +1,124 @@
+//! The budget of memory: what waits is put aside, partitions take turns, and one record may be larger than all of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use laneway::{Ordering, Record};
+use laneway_testing::{Producer, wait_until};
+use tokio::sync::Semaphore;
+
+use crate::bench::{Bench, LONG};
+
+fn produce(bench: &Bench, partition: i32, count: usize, keys: usize, size: usize) {
+    let producer = Producer::new(bench.kafka.brokers(), &[]).unwrap();
+    let payload = vec![b'x'; size];
+    for number in 0..count {
+        let key = (number % keys).to_string();
+        producer.send(&bench.topic, partition, Some(key.as_bytes()), Some(&payload), &[], None).unwrap();
+    }
+    producer.flush().unwrap();
+}
+
+type Ended = Arc<Mutex<BTreeMap<String, Vec<i64>>>>;
+
+fn note(ended: &Ended, record: &Record) {
+    let key = String::from_utf8_lossy(record.key().unwrap()).into_owned();
+    ended.lock().unwrap().entry(key).or_default().push(record.offset());
+}
+
+fn count(ended: &Ended) -> usize {
+    ended.lock().unwrap().values().map(Vec::len).sum()
+}
+
+/// Two of ten keys are stuck, and what is behind them has several times the memory there is.
+#[test]
+fn what_is_behind_a_stuck_key_does_not_fill_the_memory_and_comes_in_its_order() {
+    let bench = Bench::new(1);
+    produce(&bench, 0, 4_000, 10, 1_000);
+    let ended = Ended::default();
+    let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+    let (noted, closed) = (ended.clone(), gates.clone());
+    let builder = bench.builder().ordering(Ordering::Key).memory(4 << 20);
+    let running = bench.run(builder, move |record: Record| {
+        let (ended, gates) = (noted.clone(), closed.clone());
+        async move {
+            match record.key() {
+                Some(b"0") => gates[0].acquire().await.unwrap().forget(),
+                Some(b"1") => gates[1].acquire().await.unwrap().forget(),
+                _ => {}
+            }
+            note(&ended, &record);
+        }
+    });
+    wait_until(LONG, "all other keys are through", || count(&ended) == 3_200);
+    let memory = running.0.status().memory;
+    assert!(memory.held <= 700 << 10, "{memory:?}");
+    // One after the other: the lane goes back for each.
+    for (at, gate) in gates.iter().enumerate().rev() {
+        gate.add_permits(1_000);
+        wait_until(LONG, "a key is through", || {
+            ended.lock().unwrap().get(&at.to_string()).is_some_and(|of| of.len() == 400)
+        });
+    }
+    wait_until(LONG, "all is committed", || bench.committed(0) == 4_000);
+    bench.end(running);
+    for (key, offsets) in ended.lock().unwrap().iter() {
+        let first: i64 = key.parse().unwrap();
+        let expected: Vec<i64> = (first..4_000).step_by(10).collect();
+        assert_eq!(*offsets, expected, "of key {key}, each once and in order");
+    }
+}
+
+/// I8: a lane that is stuck leaves the others their room.
+#[test]
+fn lanes_that_are_stuck_do_not_fill_the_memory_of_others() {
+    let bench = Bench::new(8);
+    (0..8).for_each(|partition| produce(&bench, partition, 1_000, 10, 1_000));
+    let ended = Ended::default();
+    let noted = ended.clone();
+    let running = bench.run(
+        bench.builder().memory(1 << 20).drain_deadline(Duration::from_secs(1)),
+        move |record: Record| {
+            let ended = noted.clone();
+            async move {
+                if record.partition() < 6 {
+                    std::future::pending::<()>().await;
+                }
+                note(&ended, &record);
+            }
+        },
+    );
+    wait_until(LONG, "the others are through", || count(&ended) == 2_000);
+    bench.end(running);
+}
+
+#[test]
+fn partitions_that_do_not_fit_at_once_take_turns_and_lose_nothing() {
+    let bench = Bench::new(40);
+    (0..40).for_each(|partition| produce(&bench, partition, 500, 10, 1_000));
+    let ended = Ended::default();
+    let noted = ended.clone();
+    let running = bench.run(bench.builder().memory(1 << 20), move |record: Record| {
+        note(&noted, &record);
+        async {}
+    });
+    wait_until(Duration::from_secs(60), "all is read", || count(&ended) >= 20_000);
+    wait_until(LONG, "all is committed", || (0..40).all(|partition| bench.committed(partition) == 500));
+    bench.end(running);
+    assert_eq!(count(&ended), 20_000);
+    // What comes later is read by lanes that have had their turns.
+    assert!(bench.errors().is_empty(), "{:?}", bench.errors());
+}
+
+#[test]
+fn a_record_that_is_larger_than_the_memory_passes_and_is_told() {
+    let bench = Bench::new(1);
+    produce(&bench, 0, 1, 1, 900_000);
+    produce(&bench, 0, 10, 1, 100);
+    let running = bench.run(bench.builder().memory(1 << 20).count(11), |_: Record| async {});
+    wait_until(LONG, "all is committed", || bench.committed(0) == 11);
+    bench.end(running);
+    let errors = bench.errors();
+    assert!(errors.iter().any(|error| error.contains("900001 bytes")), "{errors:?}");
+}
