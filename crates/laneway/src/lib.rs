@@ -44,6 +44,7 @@ mod offsets;
 mod ordering;
 mod properties;
 mod record;
+mod retry_topics;
 #[cfg(feature = "tower")]
 mod service;
 mod status;

@@ -91,7 +91,8 @@ impl World {
         let search = self.search.take_if(|search| search.is_answered())?;
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
-        let result = search.finish(&Rules { reset: self.fixed.reset, known });
+        let result =
+            search.finish(&Rules { reset: self.fixed.reset, known, retries: &self.fixed.work.retries });
         self.ends.extend(result.ends.clone());
         for (partition, at, metadata) in &result.metadata {
             if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {

@@ -2,6 +2,7 @@
 
 mod appetite;
 mod attempt;
+mod delayed;
 mod failures;
 mod finished;
 mod limit;
@@ -17,7 +18,7 @@ mod window;
 mod work;
 
 use appetite::Appetite;
-pub(crate) use failures::{Failure, Failures};
+pub(crate) use failures::{Failures, Tried};
 pub(crate) use finished::Finished;
 pub(crate) use limit::Limit;
 pub use memory::MemoryStatus;

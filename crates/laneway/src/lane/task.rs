@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
 use super::attempt::{Job, attempt, contained, panic_text};
+use super::delayed::{DELAYED_AT_ONCE, Delayed};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
@@ -100,6 +101,7 @@ impl Lane {
                         schedule: Schedule::new(batching.limits()),
                         takes_batches: batching.limits().records > 1,
                         parked: Vec::new(),
+                        delayed: work.retries.delay_in(&shared.id.partition.topic).map(Delayed::new),
                         done: Vec::new(),
                         fresh: Vec::new(),
                         finished,
@@ -165,7 +167,7 @@ impl Item {
 pub(super) enum Unit {
     One(Item, Place),
     Many(Vec<(Item, Place)>),
-    /// It is on its way to the dead letters.
+    /// It is on its way to the dead letters, or to a retry topic.
     Letter(Item, Place),
 }
 
@@ -213,6 +215,8 @@ pub(super) struct Running<'a, A, F> {
     takes_batches: bool,
     /// Records that may run, but not be handed out before another one is given back.
     parked: Vec<(Place, Item)>,
+    /// Records that are not due yet, in the lane of a retry topic.
+    pub(super) delayed: Option<Delayed>,
     /// Finished since the tracker was told.
     done: Vec<Ticket>,
     /// Tickets of the batch that is being read.
@@ -270,6 +274,7 @@ where
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
                 self.schedule.release(self.now);
+                self.release_delayed();
                 if self.shared.is_paused() {
                     // What others wait for is not to wake it.
                     (self.is_starved, self.is_short) = (false, false);
@@ -360,12 +365,14 @@ where
         if self.schedule.runnable() >= self.work.read_ahead
             || !self.parked.is_empty()
             || self.waits() >= self.work.memory.most_waiting()
+            || self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0)
         {
             return 0;
         }
         let most = self.appetite.records(&self.work.memory, self.held.bytes == 0);
         self.is_short = most == 0;
-        most
+        // What waits until it is due takes room from others, and only the first one matters.
+        if self.delayed.is_some() { most.min(DELAYED_AT_ONCE) } else { most }
     }
 
     /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
@@ -434,6 +441,9 @@ where
     }
 
     fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
+        if self.delayed.is_some() {
+            return self.delay(batch, fresh);
+        }
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
         // What waits, also in a handler, keeps all that it was fetched with in memory: then it is copied out first.
@@ -496,7 +506,7 @@ where
     }
 
     /// Nothing can be said of a record's order: the lane is opened again, from its first unfinished record on.
-    fn key_failed(&mut self, record: &Record, panic: &str) {
+    pub(super) fn key_failed(&mut self, record: &Record, panic: &str) {
         let what = format!("{} at offset {}", self.shared.id.partition, record.offset());
         let error =
             FetchError::new(FetchErrorKind::Other, format!("{what}: the key function panicked: {panic}"));
@@ -617,8 +627,9 @@ where
             guard.fill(std::mem::take(&mut self.succeeded));
         }
         self.shared.set_in_flight(self.in_flight as u64);
-        self.shared.set_waiting(self.schedule.waiting() as u64);
-        self.held.waiting = self.waits();
+        let (delayed, delayed_bytes) = self.delayed.as_ref().map_or((0, 0), Delayed::held);
+        self.shared.set_waiting((self.schedule.waiting() + delayed) as u64);
+        self.held.waiting = self.waits() + delayed_bytes;
         if self.held != self.told {
             self.work.memory.hold(self.told, self.held);
             self.told = self.held;
@@ -672,7 +683,9 @@ where
                 None
             };
             // What is due already and did not move waits for something else.
-            let due = [self.schedule.due(), batch].into_iter().flatten().filter(|due| *due > self.now);
+            let delayed = self.delayed.as_ref().and_then(Delayed::due);
+            let due =
+                [self.schedule.due(), batch, delayed].into_iter().flatten().filter(|due| *due > self.now);
             until = due.fold(until, Duration::min);
         }
         let given_back =

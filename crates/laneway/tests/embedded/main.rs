@@ -7,4 +7,5 @@ mod handlers;
 mod maps;
 mod ordering;
 mod parity;
+mod retry_topics;
 mod streaming;

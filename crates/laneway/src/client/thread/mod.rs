@@ -27,7 +27,7 @@ use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
-use crate::dead_letters::Letters;
+use crate::dead_letters::{Letters, Topics};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
@@ -131,13 +131,16 @@ impl ClientThread {
         let protocol = setup.settings.protocol;
         let longest_stop = setup.settings.drain + setup.settings.grace;
         let mut work = setup.work;
-        if let Some(topic) = &setup.dead_letters {
+        if setup.dead_letters.is_some() || !work.retries.is_empty() {
             let clients = setup.clients.clone();
             let tokens = clients.tokens.clone();
             let make = move || clients.producer_config().map_err(|error| error.to_string());
-            let letters = Letters::new(topic, &setup.group, make, tokens, mailbox.waker(), tell.clone());
+            let to = Topics::new(setup.dead_letters.as_deref(), &work.retries);
+            let letters =
+                to.and_then(|to| Letters::new(to, &setup.group, make, tokens, mailbox.waker(), tell.clone()));
             work.letters = Some(Arc::new(letters.map_err(|error| {
-                Error::new(ErrorKind::Config, format!("could not make the producer of dead letters: {error}"))
+                let what = "could not make the producer of dead letters and retries";
+                Error::new(ErrorKind::Config, format!("{what}: {error}"))
             })?));
         }
         let memory = work.memory.clone();
