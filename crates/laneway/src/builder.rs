@@ -9,7 +9,7 @@ use crate::config::{OffsetReset, Protocol};
 use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::failures::{GiveUp, StormGuard};
+use crate::failures::{GiveUp, StallAction, StormGuard};
 use crate::fetcher::Fetcher;
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
@@ -50,6 +50,7 @@ pub struct Builder {
     pub(crate) storm_guard: Option<StormGuard>,
     pub(crate) stall_after: Duration,
     pub(crate) memory: u64,
+    pub(crate) stall: Option<(Duration, StallAction)>,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
 }
@@ -103,6 +104,7 @@ impl Default for Builder {
             storm_guard: None,
             stall_after: Duration::from_secs(60),
             memory: DEFAULT_MEMORY,
+            stall: None,
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
         }
@@ -360,6 +362,20 @@ impl Builder {
         self
     }
 
+    /// How long a handler may be at a record (from the begin of a try, to a second or so) before it counts as stalled, and
+    /// what is done then. Default: as long as it takes. A wait between tries, for a retry topic or for dead letters that
+    /// can't be written is no stall. A handler that blocks its thread is seen after 5 s at the earliest.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// // A member whose handler hangs for ten minutes leaves, and ends with an error.
+    /// let builder = laneway::Consumer::builder().stall(Duration::from_secs(600), laneway::StallAction::Leave);
+    /// ```
+    pub fn stall(mut self, limit: Duration, action: StallAction) -> Self {
+        self.stall = Some((limit, action));
+        self
+    }
+
     /// Calls `sink` for everything that happens. It is called on the client thread and must return soon.
     pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Arc::new(sink);
@@ -454,6 +470,9 @@ impl Builder {
         }
         if self.stall_after.is_zero() {
             return refuse("a stall after 0 s: more than that is wanted, such as 60 s".into());
+        }
+        if self.stall.is_some_and(|(limit, _)| limit.is_zero()) {
+            return refuse("a limit of 0 for stalls: more than that is wanted, such as 600 s".into());
         }
         if self.commit_interval.is_zero() {
             return refuse("a commit interval of 0: more than that is wanted, such as 1 s".into());

@@ -59,7 +59,7 @@ pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, NativeClient, StartedFrom};
-pub use failures::{GiveUp, StormGuard};
+pub use failures::{GiveUp, StallAction, StormGuard};
 pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,

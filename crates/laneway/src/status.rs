@@ -59,6 +59,8 @@ pub struct LaneStatus {
     /// Records that failed and wait for their next try; in the lane of a retry topic, those that were read and are not
     /// due yet.
     pub waiting: u64,
+    /// Records that have been in the handler for longer than [`Builder::stall`](crate::Builder::stall) allows.
+    pub stalled: u64,
     /// Records finished by this lane.
     pub finished: u64,
 }

@@ -29,6 +29,9 @@ pub(crate) struct LaneShared {
     in_flight: AtomicU64,
     waiting: AtomicU64,
     pub(crate) reading: Reading,
+    stalled: AtomicU64,
+    /// How often the lane has looked at what its handler does.
+    looks: AtomicU64,
     /// Records finished ahead that the last commit had no room to remember.
     pub(crate) forgotten: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
@@ -66,6 +69,8 @@ impl LaneShared {
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             reading: Reading::default(),
+            stalled: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
             window: OnceLock::new(),
@@ -190,6 +195,27 @@ impl LaneShared {
     /// Records that wait for their next try.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// So many records are with the handler for longer than is allowed.
+    pub(crate) fn looked_at_calls(&self, stalled: u64) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the lane has looked at what its handler does; `None`: it has none.
+    pub(crate) fn looks(&self) -> Option<u64> {
+        self.window.get().is_none().then(|| self.looks.load(Ordering::Relaxed))
+    }
+
+    /// Its task is blocked by a record, until it looks again.
+    pub(crate) fn is_blocked(&self) {
+        self.stalled.store(1, Ordering::Relaxed);
+    }
+
+    /// Records that are with the handler for longer than is allowed.
+    pub(crate) fn stalled(&self) -> u64 {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn finished(&self) -> u64 {

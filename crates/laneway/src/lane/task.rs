@@ -27,6 +27,8 @@ pub(crate) enum LaneMessage {
     Told(String),
     /// A record was given up, and the consumer is to stop for it.
     GaveUp(String),
+    /// The handler is at a record for longer than is allowed.
+    Stalled { lane: LaneId, offset: i64, key: Option<Vec<u8>>, age: Duration },
     /// The lane has ended: nothing of it is running, its queue is gone.
     Ended { lane: LaneId, watermark: Position, unfinished: u64 },
     /// The stream of the lane was dropped while the lane is to go on.
@@ -172,26 +174,28 @@ pub(super) enum Unit {
 }
 
 /// A unit that did not finish at once.
-struct Call {
-    unit: Unit,
-    since: Duration,
+pub(super) struct Call {
+    pub(super) unit: Unit,
+    pub(super) since: Duration,
     /// How often it was told that it takes long.
-    told: u32,
+    pub(super) told: u32,
+    /// It was told that it takes longer than is allowed.
+    pub(super) is_stalled: bool,
 }
 
 impl Unit {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::One(..) | Self::Letter(..) => 1,
             Self::Many(items) => items.len(),
         }
     }
 
-    fn is_letter(&self) -> bool {
+    pub(super) fn is_letter(&self) -> bool {
         matches!(self, Self::Letter(..))
     }
 
-    fn first(&self) -> Option<&Record> {
+    pub(super) fn first(&self) -> Option<&Record> {
         match self {
             Self::One(item, _) | Self::Letter(item, _) => Some(&item.record),
             Self::Many(items) => items.first().map(|(item, _)| &item.record),
@@ -204,7 +208,7 @@ pub(super) struct Running<'a, A, F> {
     /// What is worked on.
     slots: Slots<F>,
     /// What waits in each slot.
-    calls: Vec<Option<Call>>,
+    pub(super) calls: Vec<Option<Call>>,
     /// Calls of the handler that go on.
     running: usize,
     /// Their records, and those on their way to the dead letters.
@@ -577,7 +581,7 @@ where
         if self.calls.len() <= at {
             self.calls.resize_with(at + 1, || None);
         }
-        self.calls[at] = Some(Call { unit, since: self.now, told: 0 });
+        self.calls[at] = Some(Call { unit, since: self.now, told: 0, is_stalled: false });
         self.ready_calls = 0;
     }
 
@@ -656,20 +660,7 @@ where
             });
         }
         self.looked_at = self.last;
-        let (now, what, tell) = (self.now, &self.shared.id.partition, self.tell);
-        for call in self.calls.iter_mut().flatten() {
-            let age = now.saturating_sub(call.since);
-            // Again each time that it has taken twice as long.
-            if age >= self.work.stall_after * 2u32.saturating_pow(call.told) {
-                call.told += 1;
-                let Some(record) = call.unit.first() else { continue };
-                let (offset, key) = (record.offset(), shown_key(record));
-                tell(LaneMessage::Told(format!(
-                    "{what} at offset {offset} (key {key}): the handler has been at it for {} s",
-                    age.as_secs()
-                )));
-            }
-        }
+        self.look_at_long_calls();
     }
 
     /// Waits until there is something to do.
@@ -720,21 +711,7 @@ where
     }
 }
 
-/// A key as it is shown: cut, and with what is not printable escaped.
-fn shown_key(record: &Record) -> String {
-    match record.key() {
-        None => "none".into(),
-        Some(key) => {
-            let cut = &key[..key.len().min(SHOWN_KEY)];
-            let more = if key.len() > SHOWN_KEY { "..." } else { "" };
-            format!("\"{}\"{more}", cut.escape_ascii())
-        }
-    }
-}
-
 /// So many calls in a row that are ready at once make a handler one that is.
 const PROVEN_READY: u32 = 64;
 /// How often a lane looks around.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of a key that are shown.
-const SHOWN_KEY: usize = 64;

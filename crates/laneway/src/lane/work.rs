@@ -28,6 +28,8 @@ pub(crate) struct Work {
     pub(crate) guard: Option<Bucket>,
     /// After how long a handler is told of that is still at a record.
     pub(crate) stall_after: Duration,
+    /// How long it may be at one.
+    pub(crate) stall: Option<Duration>,
 }
 
 impl Work {

@@ -8,4 +8,5 @@ mod maps;
 mod ordering;
 mod parity;
 mod retry_topics;
+mod stalls;
 mod streaming;

@@ -11,6 +11,7 @@ mod memory;
 mod moves;
 mod parity;
 mod prove;
+mod retries;
 mod statics;
 mod streams;
 mod superseded;
