@@ -6,6 +6,7 @@ mod crashes;
 mod cycles;
 mod deadlines;
 mod keyed;
+mod keyed_prove;
 mod lanes;
 mod memory;
 mod moves;
