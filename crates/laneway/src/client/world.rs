@@ -360,6 +360,10 @@ impl Port for World {
         let before = self.ended.remove(&lane.partition);
         let is_void = self.void.remove(lane);
         let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
+        if let Some(finished) = &finished {
+            // Nobody has set it before: the lane is not there yet.
+            shared.found.set(finished.clone()).ok();
+        }
         shared.pause(self.paused.contains(lane));
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {

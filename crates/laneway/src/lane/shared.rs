@@ -9,6 +9,7 @@ use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
+use super::Finished;
 use super::window::Window;
 use super::{FALLBACK_TICK, Reading};
 
@@ -36,6 +37,8 @@ pub(crate) struct LaneShared {
     pub(crate) forgotten: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
     pub(crate) end: AtomicI64,
+    /// What was finished above its start when it began.
+    pub(crate) found: OnceLock<Finished>,
     /// What a streamed lane handed out, in place of `progress`.
     window: OnceLock<Arc<Window>>,
 }
@@ -73,6 +76,7 @@ impl LaneShared {
             looks: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
+            found: OnceLock::new(),
             window: OnceLock::new(),
         }
     }
@@ -156,9 +160,15 @@ impl LaneShared {
 
     /// What is finished above `base`, and the highest leader epoch of it.
     pub(crate) fn ahead(&self, base: i64) -> Option<(Ahead, Option<i32>)> {
-        match self.window.get() {
+        // First: what is read meanwhile is in both.
+        let position = self.position();
+        let read = match self.window.get() {
             Some(window) => window.ahead(base),
             None => self.progress().tracker.ahead(base),
+        };
+        match self.found.get() {
+            Some(found) => found.add_to(read, base, position),
+            None => read,
         }
     }
 

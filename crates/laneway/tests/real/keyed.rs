@@ -15,6 +15,8 @@ pub(crate) struct Moved {
     pub(crate) report: Report,
     pub(crate) moves: usize,
     pub(crate) took: Duration,
+    /// The most records of a lane that a commit had no room to remember.
+    pub(crate) forgotten: u64,
 }
 
 /// Keys of which every tenth try fails, worked on while a member joins or leaves every so often.
@@ -31,20 +33,19 @@ pub(crate) fn keyed_moves(protocol: Protocol, keys: usize, each: usize, pause: D
     let mut members = Vec::new();
     join(&mut members);
     join(&mut members);
-    let mut left = 0;
     let begun = Instant::now();
-    // What is missing in the end, the history tells.
-    while begun.elapsed() < pause * 600 {
-        let finished: u64 = members.iter().map(|member| member.handle.status().finished).sum();
-        if left + finished >= (keys * each) as u64 {
+    let mut forgotten = 0;
+    loop {
+        std::thread::sleep(pause);
+        let lanes: Vec<_> = members.iter().flat_map(|member| member.handle.status().lanes).collect();
+        forgotten = forgotten.max(lanes.iter().map(|lane| lane.forgotten).max().unwrap_or_default());
+        if lanes.iter().filter_map(|lane| lane.watermark).sum::<i64>() >= (keys * each) as i64 {
             break;
         }
-        std::thread::sleep(pause);
         if members.len() >= 4 || (members.len() > 1 && rng.below(2) == 0) {
             let index = usize::try_from(rng.below(members.len() as u64)).unwrap();
             let summary = members.swap_remove(index).leave();
             assert_eq!((summary.unfinished, summary.uncommitted), (0, 0));
-            left += summary.finished;
         } else {
             join(&mut members);
         }
@@ -55,7 +56,7 @@ pub(crate) fn keyed_moves(protocol: Protocol, keys: usize, each: usize, pause: D
         member.leave();
     }
     let report = check(&scene.recorder.history(), &Expect::graceful().order(Order::Key));
-    Some(Moved { report, moves, took })
+    Some(Moved { report, moves, took, forgotten })
 }
 
 /// I3 and I5, by key.

@@ -18,18 +18,20 @@ use crate::support::{PROTOCOLS, Scene, runtime};
 #[ignore = "long: cargo xtask prove"]
 fn prove_7_a_thousand_keys_through_moves() {
     for protocol in PROTOCOLS {
-        let Some(moved) = keyed_moves(protocol, 1_000, 1_000, Duration::from_secs(2)) else { return };
+        let each = std::env::var("LANEWAY_EACH").map_or(1_000, |each| each.parse().expect("a number"));
+        let Some(moved) = keyed_moves(protocol, 1_000, each, Duration::from_secs(2)) else { return };
         let counts = moved.report.counts;
         let order = moved.report.violations.iter().filter(|it| it.invariant == Invariant::I5).count();
         report(&format!(
             "\n1,000 keys of 1,000 records each ({protocol}), 64 in flight in each member, 0 to 20 ms each, every tenth try \
              failing, a member that joins or leaves every 2 s ({} of them in {:.0} s): {} records finished, {order} out of \
-             the order of their key, {} lost, {} repeated.",
+             the order of their key, {} lost, {} repeated; a commit forgot {} at most.",
             moved.moves,
             moved.took.as_secs_f64(),
             counts.finished,
             counts.losses,
-            counts.duplicates
+            counts.duplicates,
+            moved.forgotten
         ));
         moved.report.assert_ok();
         assert_eq!(counts.finished, 1_000_000);
