@@ -83,6 +83,11 @@ pub use typed::{Decode, Typed};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// So do those of failures.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/FAILURES.md")]
+struct Failing;
+
 /// So do those of the way from rdkafka.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/MIGRATION.md")]
