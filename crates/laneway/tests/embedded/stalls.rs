@@ -82,7 +82,8 @@ fn a_member_that_is_to_leave_for_a_stall_commits_what_is_finished_and_names_the_
         }
     });
     deliver(&bench, 0..4);
-    let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+    let ended = bench.runtime.block_on(async { tokio::time::timeout(LONG, run).await });
+    let error = ended.expect("an end in time").unwrap().expect_err("an error");
     assert_eq!(error.kind(), ErrorKind::Stalled);
     let name = format!("{} at offset 2 (key \"key 2\")", bench.partition(0));
     assert!(error.to_string().contains(&name) && error.to_string().contains("0.3 s are allowed"), "{error}");
