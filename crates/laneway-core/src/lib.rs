@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod failed;
 pub mod map;
 mod member;
 mod port;
@@ -15,6 +16,7 @@ mod turns;
 mod types;
 
 pub use commit::{CommitFailure, Standing, Verdict, verdict};
+pub use failed::Failed;
 pub use member::{CommitResult, Input, LaneStage, Member, Protocol, Settings, Then, Totals};
 pub use port::{Answer, Port, Report, Want};
 pub use schedule::{BatchLimits, Place, Schedule};

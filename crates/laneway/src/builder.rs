@@ -9,11 +9,12 @@ use crate::config::{OffsetReset, Protocol};
 use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::failures::{GiveUp, StormGuard};
+use crate::failures::{GiveUp, StallAction, StormGuard};
 use crate::fetcher::Fetcher;
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
+use crate::retry_topics::RetryTopics;
 
 /// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
 #[must_use]
@@ -45,9 +46,11 @@ pub struct Builder {
     pub(crate) timeout: Option<Duration>,
     pub(crate) give_up: Option<GiveUp>,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) retry_topics: RetryTopics,
     pub(crate) storm_guard: Option<StormGuard>,
     pub(crate) stall_after: Duration,
     pub(crate) memory: u64,
+    pub(crate) stall: Option<(Duration, StallAction)>,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
 }
@@ -97,9 +100,11 @@ impl Default for Builder {
             timeout: None,
             give_up: None,
             dead_letters: None,
+            retry_topics: RetryTopics::default(),
             storm_guard: None,
             stall_after: Duration::from_secs(60),
             memory: DEFAULT_MEMORY,
+            stall: None,
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
         }
@@ -262,13 +267,15 @@ impl Builder {
     }
 
     /// How often a record is tried, the first try included, before it is given up. Tries are counted where it is
-    /// handled: they start again after a move or a restart. Default: no limit.
+    /// handled: they start again after a move or a restart. Default: no limit; with [`Builder::retry_topics`], 1, and it
+    /// holds in each of those topics anew.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
         self
     }
 
-    /// How long a record is tried, from its first failure on, before it is given up. Default: no limit.
+    /// How long a record is tried, from its first failure on, before it is given up (in each of the
+    /// [`Builder::retry_topics`] anew). Default: no limit.
     pub fn retry_for(mut self, time: Duration) -> Self {
         self.retry_for = Some(time);
         self
@@ -292,11 +299,45 @@ impl Builder {
     /// A dead letter has the record's key, payload and headers, and behind those `laneway.topic`,
     /// `laneway.partition`, `laneway.offset`, `laneway.timestamp` (milliseconds since 1970, if the record has one),
     /// `laneway.group`, `laneway.attempts`, `laneway.first-failure`, `laneway.last-failure` (milliseconds since 1970)
-    /// and `laneway.error` (at most 4,096 bytes), their values as text. It is written by an idempotent producer and
+    /// and `laneway.error` (at most 4,096 bytes), their values as text. Of a record that went through
+    /// [`Builder::retry_topics`] these say where it was first, and all its tries and errors together. It is written by an idempotent producer and
     /// acknowledged by all replicas in sync before the record counts as finished; while it can't be written the
     /// record waits, and an event says so.
     pub fn dead_letters(mut self, topic: impl Into<String>) -> Self {
         self.dead_letters = Some(topic.into());
+        self
+    }
+
+    /// Topics that records wait in before they are tried again, each with how long: instead of waiting in place, where a
+    /// record holds up those that keep their order with it. **Their order is lost:** a record that went to a retry topic
+    /// is handled after others of its partition and its key that came later.
+    ///
+    /// A record that failed as often as [`Builder::attempts`] says (once, if that is not set) is written to the first of
+    /// these topics, as a dead letter is, and counts as finished when the brokers have it. The consumer reads these
+    /// topics beside the others, from their beginning; it hands a record out when it has waited, and if it fails again
+    /// it goes to the next one. A handler that asks for a wait ([`Outcome::Retry`](crate::Outcome::Retry)) has it go to
+    /// the first of the next ones that is as long, or to the last one. What fails in the last one is given up:
+    /// [`Builder::on_give_up`]. A record that a handler gives up is not tried again.
+    ///
+    /// There it has the headers of a [dead letter](Builder::dead_letters) and `laneway.due` (milliseconds since 1970);
+    /// topic, partition, offset and time in them are those of the record as it was first, tries are counted together,
+    /// and there is one `laneway.error` for each topic in which it failed, the last one last (earlier ones cut to 1,024
+    /// bytes, and no more than 16). A record without such headers, or with damaged ones, or of another group, is handled
+    /// at once as at its first try, and an event says so.
+    ///
+    /// The topics must exist, must not be among those that are read otherwise, belong to this group alone, and keep
+    /// their records for longer than they wait and lag. [`Builder::exit_at_end`] waits for what is in them when they are
+    /// assigned, and not for what comes later.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let builder = laneway::Consumer::builder().retry_topics([
+    ///     ("orders.retry.5s", Duration::from_secs(5)),
+    ///     ("orders.retry.1m", Duration::from_secs(60)),
+    /// ]);
+    /// ```
+    pub fn retry_topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = (T, Duration)>) -> Self {
+        self.retry_topics.add(topics.into_iter().map(|(topic, delay)| (topic.into(), delay)));
         self
     }
 
@@ -318,6 +359,20 @@ impl Builder {
     /// again each time that the age has doubled. Default: 60 s.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.stall_after = time;
+        self
+    }
+
+    /// How long a handler may be at a record (from the begin of a try, to a second or so) before it counts as stalled, and
+    /// what is done then. Default: as long as it takes. A wait between tries, for a retry topic or for dead letters that
+    /// can't be written is no stall. A handler that blocks its thread is seen after 5 s at the earliest.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// // A member whose handler hangs for ten minutes leaves, and ends with an error.
+    /// let builder = laneway::Consumer::builder().stall(Duration::from_secs(600), laneway::StallAction::Leave);
+    /// ```
+    pub fn stall(mut self, limit: Duration, action: StallAction) -> Self {
+        self.stall = Some((limit, action));
         self
     }
 
@@ -409,11 +464,15 @@ impl Builder {
         if self.give_up == Some(GiveUp::DeadLetter) && self.dead_letters.is_none() {
             return refuse("dead letters are wanted, and no topic for them is given".into());
         }
+        self.retry_topics.check(self.dead_letters.as_deref())?;
         if self.storm_guard.is_some() && self.dead_letters.is_none() {
             return refuse("a storm guard guards dead letters, and no topic for them is given".into());
         }
         if self.stall_after.is_zero() {
             return refuse("a stall after 0 s: more than that is wanted, such as 60 s".into());
+        }
+        if self.stall.is_some_and(|(limit, _)| limit.is_zero()) {
+            return refuse("a limit of 0 for stalls: more than that is wanted, such as 600 s".into());
         }
         if self.commit_interval.is_zero() {
             return refuse("a commit interval of 0: more than that is wanted, such as 1 s".into());

@@ -80,7 +80,8 @@ impl Consumer {
     pub(crate) fn new(builder: Builder) -> Result<Self, Error> {
         builder.check()?;
         let clients = Clients::new(&builder)?;
-        let patterns = Patterns::new(&builder.topics, builder.dead_letters.as_deref())?;
+        let patterns =
+            Patterns::new(&builder.topics, builder.dead_letters.as_deref(), &builder.retry_topics)?;
         let (mailbox, received) = Mailbox::new();
         let (ended, _) = watch::channel(false);
         let default = if builder.ordering == Ordering::Partition { usize::MAX } else { DEFAULT_CONCURRENCY };
@@ -204,12 +205,17 @@ impl Consumer {
     /// Called on a tokio runtime, on which each lane has a small task.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] outside of a runtime, or together with [`Builder::count`]: a stream hands out as many
-    /// records as are taken from it.
+    /// [`ErrorKind::Config`] outside of a runtime, or together with [`Builder::count`] (a stream hands out as many
+    /// records as are taken from it) or [`Builder::retry_topics`].
     pub fn into_lanes(self) -> Result<Lanes, Error> {
         if self.builder.count.is_some() {
             let message =
                 "a count is for handlers: take as many records as are wanted from the lanes, and stop";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        if !self.builder.retry_topics.is_empty() {
+            let message =
+                "retry topics are for handlers: what fails in a stream is for its reader to write there";
             return Err(Error::new(ErrorKind::Config, message));
         }
         let runtime = current_runtime()?;
@@ -267,7 +273,10 @@ impl Consumer {
                 memory,
                 limit,
                 failures: Failures {
-                    attempts: builder.attempts,
+                    attempts: match (builder.attempts, builder.retry_for) {
+                        (None, None) if !builder.retry_topics.is_empty() => Some(1),
+                        (attempts, _) => attempts,
+                    },
                     first: builder.backoff.0,
                     longest: builder.backoff.1,
                     retry_for: builder.retry_for,
@@ -278,10 +287,13 @@ impl Consumer {
                     }),
                 },
                 letters: None,
+                retries: builder.retry_topics,
                 guard: builder.storm_guard.map(Bucket::new),
                 stall_after: builder.stall_after,
+                stall: builder.stall.map(|(limit, _)| limit),
             },
             dead_letters: builder.dead_letters,
+            stall: builder.stall,
             offset_map_limit: builder.offset_map_limit,
             exit_at_end: builder.exit_at_end,
             quota: builder.count.map(|count| Arc::new(Quota::new(count))),

@@ -1,4 +1,4 @@
-//! Records that were given up, written to a topic of their own.
+//! Records that failed, written to a topic of their own: that of dead letters, or one that they wait in.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -6,24 +6,52 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use laneway_core::Failed;
 use tokio::sync::oneshot;
 
 use crate::fetcher::Wake;
-use crate::lane::{Failure, LaneMessage, Tell};
+use crate::lane::{LaneMessage, Tell, Tried};
 use crate::oauth::Tokens;
 use crate::record::{Record, Timestamp};
+use crate::retry_topics::RetryTopics;
 use crate::sys::{Config, KafkaError, Produced, Producer, topic_name};
 
-/// Writes dead letters. Each is acknowledged by the brokers before its record counts as finished.
+/// Writes records that failed. Each is acknowledged by the brokers before it counts as finished.
 pub(crate) struct Letters {
-    topic: String,
-    native_topic: CString,
+    to: Topics,
     group: String,
     make: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
     tokens: Option<Tokens>,
     wake: Wake,
     tell: Tell,
     open: Mutex<Open>,
+}
+
+/// Where they are written to.
+pub(crate) struct Topics {
+    dead: Option<Topic>,
+    retries: Vec<Topic>,
+}
+
+struct Topic {
+    name: String,
+    native: CString,
+}
+
+/// Which of those topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    Dead,
+    /// The retry topic with this number, and how long to wait there.
+    Retry(usize, Duration),
+}
+
+/// What goes with a record, and where.
+pub(crate) struct Letter {
+    to: To,
+    failed: Failed,
+    /// How many of the record's headers are its own; those behind them say what `failed` now says.
+    own: usize,
 }
 
 struct Open {
@@ -36,7 +64,7 @@ struct Open {
 impl Letters {
     /// Makes the producer; `make` gives its configuration. Connects to nothing yet.
     pub(crate) fn new(
-        topic: &str,
+        to: Topics,
         group: &str,
         make: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
         tokens: Option<Tokens>,
@@ -45,20 +73,16 @@ impl Letters {
     ) -> Result<Self, String> {
         let producer = producer(&make, tokens.as_ref(), &wake)?;
         let open = Mutex::new(Open { producer, last_token: 0, waiting: HashMap::new() });
-        Ok(Self {
-            topic: topic.to_owned(),
-            native_topic: topic_name(topic).map_err(|error| error.to_string())?,
-            group: group.to_owned(),
-            make: Box::new(make),
-            tokens,
-            wake,
-            tell,
-            open,
-        })
+        Ok(Self { to, group: group.to_owned(), make: Box::new(make), tokens, wake, tell, open })
     }
 
-    pub(crate) fn topic(&self) -> &str {
-        &self.topic
+    /// The topic of dead letters.
+    pub(crate) fn topic(&self) -> Option<&str> {
+        self.to.dead.as_ref().map(|topic| topic.name.as_str())
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        &self.group
     }
 
     /// Hands reports to those who wait for them. Called by the client thread.
@@ -84,28 +108,38 @@ impl Letters {
     }
 
     /// Writes a record, again and again until the brokers have it.
-    pub(crate) async fn send(&self, record: &Record, failure: &Failure) {
+    pub(crate) async fn send(&self, record: &Record, letter: &Letter) {
+        let Some(topic) = self.to.get(letter.to) else { return };
+        let mut headers: Vec<(&[u8], Option<&[u8]>)> =
+            record.headers().take(letter.own).map(|header| (header.name, header.value)).collect();
+        let failed = Failed { group: self.group.clone(), ..letter.failed.clone() };
+        let added = failed.headers();
+        headers.extend(added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
+        let produced = Produced {
+            topic: &topic.native,
+            key: record.key(),
+            payload: record.payload(),
+            headers: &headers,
+        };
         let mut wait = FIRST_WAIT;
         let what = format!("{}-{} at offset {}", record.topic(), record.partition(), record.offset());
+        let (what, to) = match letter.to {
+            To::Dead => (format!("{what}: its dead letter"), &topic.name),
+            To::Retry(..) => (format!("{what}: it failed, and"), &topic.name),
+        };
         loop {
-            let error = match self.try_send(record, failure) {
+            let error = match self.try_send(&produced) {
                 Ok(mut report) => loop {
                     match tokio::time::timeout(SAY_AGAIN, &mut report).await {
                         Ok(Ok(Ok(()))) => return,
                         Ok(Ok(Err(error))) => break error.to_string(),
                         Ok(Err(_)) => break "the producer was made anew".to_owned(),
-                        Err(_) => self.say(&format!(
-                            "{what}: its dead letter is not yet written to {}; still waiting",
-                            self.topic
-                        )),
+                        Err(_) => self.say(&format!("{what} is not yet written to {to}; still waiting")),
                     }
                 },
                 Err(error) => error.to_string(),
             };
-            self.say(&format!(
-                "{what}: its dead letter could not be written to {}: {error}; trying again in {wait:?}",
-                self.topic
-            ));
+            self.say(&format!("{what} could not be written to {to}: {error}; trying again in {wait:?}"));
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -113,19 +147,8 @@ impl Letters {
 
     fn try_send(
         &self,
-        record: &Record,
-        failure: &Failure,
+        produced: &Produced<'_>,
     ) -> Result<oneshot::Receiver<Result<(), KafkaError>>, KafkaError> {
-        let added = self.headers(record, failure);
-        let mut headers: Vec<(&[u8], Option<&[u8]>)> =
-            record.headers().map(|header| (header.name, header.value)).collect();
-        headers.extend(added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
-        let produced = Produced {
-            topic: &self.native_topic,
-            key: record.key(),
-            payload: record.payload(),
-            headers: &headers,
-        };
         let (report, reported) = oneshot::channel();
         let (producer, token) = {
             let mut open = self.open();
@@ -134,30 +157,11 @@ impl Letters {
             open.waiting.insert(token, report);
             (open.producer.clone(), token)
         };
-        let sent = producer.produce(&produced, token);
+        let sent = producer.produce(produced, token);
         if sent.is_err() {
             self.open().waiting.remove(&token);
         }
         sent.map(|()| reported)
-    }
-
-    /// Laneway's own headers. Their names are a contract: see the manual.
-    fn headers(&self, record: &Record, failure: &Failure) -> Vec<(&'static str, String)> {
-        let (times, first, last) = (failure.tried.times, failure.tried.first, failure.tried.last);
-        let mut headers = vec![
-            ("laneway.topic", record.topic().to_owned()),
-            ("laneway.partition", record.partition().to_string()),
-            ("laneway.offset", record.offset().to_string()),
-            ("laneway.group", self.group.clone()),
-            ("laneway.attempts", times.to_string()),
-            ("laneway.first-failure", milliseconds(first)),
-            ("laneway.last-failure", milliseconds(last)),
-            ("laneway.error", bounded(&failure.error)),
-        ];
-        if let Timestamp::Create(time) | Timestamp::LogAppend(time) = record.timestamp() {
-            headers.insert(3, ("laneway.timestamp", time.to_string()));
-        }
-        headers
     }
 
     fn say(&self, message: &str) {
@@ -169,9 +173,68 @@ impl Letters {
     }
 }
 
+impl Topics {
+    pub(crate) fn new(dead: Option<&str>, retries: &RetryTopics) -> Result<Self, String> {
+        let topic = |name: &str| {
+            let native = topic_name(name).map_err(|error| error.to_string())?;
+            Ok::<_, String>(Topic { name: name.to_owned(), native })
+        };
+        let retries = retries.names().map(topic).collect::<Result<_, _>>()?;
+        Ok(Self { dead: dead.map(topic).transpose()?, retries })
+    }
+
+    fn get(&self, to: To) -> Option<&Topic> {
+        match to {
+            To::Dead => self.dead.as_ref(),
+            To::Retry(at, _) => self.retries.get(at),
+        }
+    }
+}
+
+impl Letter {
+    /// Of a record that failed with `error`; `before` is what it says of failures before, and how many headers of its
+    /// own it has.
+    pub(crate) fn new(
+        record: &Record,
+        before: Option<(Failed, usize)>,
+        tried: &Tried,
+        error: &str,
+        to: To,
+    ) -> Self {
+        let (mut failed, own) =
+            before.unwrap_or_else(|| (first_failure_of(record, tried), record.headers().len()));
+        failed.attempts = failed.attempts.saturating_add(tried.times);
+        failed.last_failure = milliseconds(tried.last);
+        failed.add_error(error);
+        failed.due = match to {
+            To::Dead => None,
+            To::Retry(_, delay) => Some(milliseconds(tried.last + delay)),
+        };
+        Self { to, failed, own }
+    }
+}
+
+fn first_failure_of(record: &Record, tried: &Tried) -> Failed {
+    Failed {
+        topic: record.topic().to_owned(),
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp: match record.timestamp() {
+            Timestamp::Create(time) | Timestamp::LogAppend(time) => Some(time),
+            Timestamp::Unknown => None,
+        },
+        group: String::new(),
+        attempts: 0,
+        first_failure: milliseconds(tried.first),
+        last_failure: 0,
+        due: None,
+        errors: Vec::new(),
+    }
+}
+
 impl fmt::Debug for Letters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Letters").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Letters").field("topic", &self.topic()).finish_non_exhaustive()
     }
 }
 
@@ -189,20 +252,9 @@ fn producer(
 }
 
 /// Milliseconds since 1970 (UTC).
-fn milliseconds(time: SystemTime) -> String {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()).to_string()
-}
-
-/// An error's text, cut to a size that a header can have.
-fn bounded(text: &str) -> String {
-    if text.len() <= LONGEST_ERROR {
-        return text.to_owned();
-    }
-    let mut end = LONGEST_ERROR;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}...", &text[..end])
+fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The first and the longest wait between two tries to write one.
@@ -210,18 +262,3 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often it is said that one is not written yet.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
-/// Bytes of an error's text that a dead letter carries.
-const LONGEST_ERROR: usize = 4_096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_errors_text_is_cut_between_characters() {
-        assert_eq!(bounded("short"), "short");
-        let long = "ä".repeat(3_000);
-        let cut = bounded(&long);
-        assert!(cut.len() <= LONGEST_ERROR + 3 && cut.ends_with("ä..."), "{}", cut.len());
-    }
-}

@@ -31,6 +31,9 @@ pub enum ErrorKind {
     NoOffset,
     /// A record was given up, and the consumer was to stop for it ([`GiveUp::Stop`](crate::GiveUp::Stop)).
     GaveUp,
+    /// A handler was at a record for longer than is allowed, and the group was left for it
+    /// ([`StallAction::Leave`](crate::StallAction::Leave)).
+    Stalled,
     /// A partition is not (or no longer) assigned to this member, or the group does not know this member (yet).
     NotAssigned,
     /// A broker refused a question that a handle asked, or did not answer in time.

@@ -53,6 +53,19 @@ pub enum Event {
         /// What was tried, why it failed, and what is done about it.
         message: String,
     },
+    /// A handler has been at a record for longer than [`Builder::stall`](crate::Builder::stall) allows. Told once for
+    /// each try; [`LaneStatus::stalled`](crate::LaneStatus::stalled) shows it as long as it lasts.
+    Stalled {
+        /// Where.
+        lane: LaneId,
+        /// The record (the first of a batch). Of a handler that blocks its thread it is the first record of the lane
+        /// that is not finished.
+        offset: i64,
+        /// Its key, if it has one, and the handler does not block its thread.
+        key: Option<Vec<u8>>,
+        /// How long the handler has been at it.
+        age: Duration,
+    },
     /// A topic does not exist. It is waited for. Said once per topic.
     TopicMissing {
         /// The topic's name, or the expression that matches none.

@@ -19,6 +19,22 @@ pub enum GiveUp {
     Stop,
 }
 
+/// What is done about a handler that is at a record for longer than is allowed: see
+/// [`Builder::stall`](crate::Builder::stall).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StallAction {
+    /// It is told, as [`Event::Stalled`](crate::Event::Stalled), and shown in the status. Its lane (by key: its key)
+    /// waits on.
+    #[default]
+    Report,
+    /// The member leaves its group, so that another one takes its partitions over: Kafka can't give up one partition
+    /// alone. The consumer stops as by [`Handle::stop`](crate::Handle::stop): what else is in flight finishes, the
+    /// handler that stalls is cancelled at the drain deadline, what is finished is committed, and the run ends with an
+    /// error of the kind [`ErrorKind::Stalled`](crate::ErrorKind::Stalled) that names the record. It comes again.
+    Leave,
+}
+
 /// Keeps a consumer from draining a topic into the dead letters when everything fails: see
 /// [`Builder::storm_guard`](crate::Builder::storm_guard).
 ///

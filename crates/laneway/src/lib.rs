@@ -44,6 +44,7 @@ mod offsets;
 mod ordering;
 mod properties;
 mod record;
+mod retry_topics;
 #[cfg(feature = "tower")]
 mod service;
 mod status;
@@ -58,7 +59,7 @@ pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, StopReason, Summary};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, LaneStart, NativeClient, StartedFrom};
-pub use failures::{GiveUp, StormGuard};
+pub use failures::{GiveUp, StallAction, StormGuard};
 pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
@@ -81,6 +82,11 @@ pub use typed::{Decode, Typed};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So do those of failures.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/FAILURES.md")]
+struct Failing;
 
 /// So do those of the way from rdkafka.
 #[cfg(doctest)]

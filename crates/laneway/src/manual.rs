@@ -55,8 +55,11 @@
 //! [`Builder::on_give_up`](crate::Builder::on_give_up). A [dead letter](crate::Builder::dead_letters) is acknowledged by the
 //! brokers before its record counts as finished; while it can't be written, its record (and its key) wait, and events say
 //! so. When everything fails, a [`Builder::storm_guard`](crate::Builder::storm_guard) keeps a topic from being drained into
-//! the dead letters. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
-//! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of.
+//! the dead letters. Instead of waiting in place, a record may wait in [retry topics](crate::Builder::retry_topics), which
+//! costs its order. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
+//! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of;
+//! past [`Builder::stall`](crate::Builder::stall) it is a stall, and the member may leave for it. All of it, with the names
+//! of headers, is in [docs/FAILURES.md](https://github.com/laneway-rs/laneway/blob/main/docs/FAILURES.md).
 //!
 //! # Steering
 //!

@@ -12,6 +12,7 @@ use crate::builder::Builder;
 use crate::client::{OTHERS, Patterns, Reaper, advice, is_alert, is_refusal, is_transport, reason_of};
 use crate::error::{Error, ErrorKind};
 use crate::properties::Clients;
+use crate::retry_topics::RetryTopics;
 use crate::sys::{Client, GroupOffset, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
 
 /// A partition, as a group has committed it.
@@ -65,7 +66,7 @@ impl Builder {
     pub async fn offsets(&self) -> Result<Vec<PartitionOffsets>, Error> {
         self.check_addresses()?;
         let clients = Clients::new(self)?;
-        let patterns = Patterns::new(&self.topics, None)?;
+        let patterns = Patterns::new(&self.topics, None, &RetryTopics::default())?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::new(ErrorKind::Config, "offsets are asked for on a tokio runtime"))?;
         let client = Client::new(clients.fetcher_config()?)

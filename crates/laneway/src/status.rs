@@ -56,8 +56,11 @@ pub struct LaneStatus {
     pub in_flight: u64,
     /// Records finished above `watermark` that the last commit had no room to remember: after a crash they come again.
     pub forgotten: u64,
-    /// Records that failed and wait for their next try.
+    /// Records that failed and wait for their next try; in the lane of a retry topic, those that were read and are not
+    /// due yet.
     pub waiting: u64,
+    /// Records that have been in the handler for longer than [`Builder::stall`](crate::Builder::stall) allows.
+    pub stalled: u64,
     /// Records finished by this lane.
     pub finished: u64,
 }

@@ -1,6 +1,6 @@
 //! What goes into a map: which records above the watermark are finished, as edges between runs.
 
-use super::MAX_SPAN;
+use super::{FinishedAhead, MAX_SPAN};
 
 /// The records of one lane from its watermark on: what is finished ahead of it, and what is not.
 ///
@@ -72,6 +72,28 @@ impl Ahead {
         }
         for bit in 0..count {
             self.push(first + bit as i64, states >> bit & 1 == 1);
+        }
+    }
+
+    /// Adds what was found to be finished from an offset on, before any of it is read again. What stands between is not
+    /// finished.
+    pub fn push_found(&mut self, found: &FinishedAhead, from: i64) {
+        for &(first, last) in found.ranges() {
+            let next = self.base.saturating_add(self.next);
+            let first = first.max(from).max(next);
+            if first > last {
+                continue;
+            }
+            if self.state && next < first {
+                self.push(next, false);
+            }
+            for at in (first..=last).step_by(64) {
+                self.push_word(
+                    at,
+                    usize::try_from(last - at + 1).map_or(64, |count| count.min(64)),
+                    u64::MAX,
+                );
+            }
         }
     }
 

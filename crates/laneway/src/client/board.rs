@@ -83,6 +83,7 @@ impl ShownLane {
             in_flight: shared.map_or(0, LaneShared::in_flight),
             forgotten: shared.map_or(0, |shared| shared.forgotten.load(Ordering::Relaxed)),
             waiting: shared.map_or(0, LaneShared::waiting),
+            stalled: shared.map_or(0, LaneShared::stalled),
             finished: shared.map_or(0, LaneShared::finished),
         }
     }

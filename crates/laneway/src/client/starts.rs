@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
 use crate::fetcher::Wake;
+use crate::retry_topics::RetryTopics;
 use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
 
 /// One search that is under way.
@@ -45,6 +46,9 @@ pub(crate) struct Rules<'a> {
     pub(crate) reset: Reset,
     /// Partitions of each topic when this consumer started.
     pub(crate) known: &'a BTreeMap<String, i32>,
+    /// Topics that are read from their beginning, whatever is wanted of others: members write to them before the one
+    /// that reads them has begun.
+    pub(crate) retries: &'a RetryTopics,
 }
 
 /// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
@@ -142,9 +146,11 @@ impl Search {
 
     fn find(&self, want: &Want, rules: &Rules<'_>) -> Result<Found, NotFound> {
         let partition = &want.partition;
+        let is_retry = rules.retries.delay_in(&partition.topic).is_some();
+        let reset = if is_retry { Reset::Earliest } else { rules.reset };
         if let Some(stood) = want.out_of_range {
             let log = self.log(partition)?;
-            return start_again(stood, log, rules.reset).ok_or_else(|| {
+            return start_again(stood, log, reset).ok_or_else(|| {
                 let (stood, start, end) = (stood.offset, log.start, log.end);
                 NotFound::Refused(format!(
                     "the offset {stood} of {partition} is not in its log ({start} to {end}), and the offset \
@@ -156,7 +162,7 @@ impl Search {
             return Ok(Found::committed(position));
         }
         let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
-        first_start(self.log(partition)?, rules.reset, appeared).ok_or_else(|| {
+        first_start(self.log(partition)?, reset, appeared).ok_or_else(|| {
             NotFound::Refused(format!(
                 "the group has no committed offset for {partition}, and the offset reset is \"error\": set the \
                  group's offset, or choose earliest or latest"

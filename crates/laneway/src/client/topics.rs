@@ -11,6 +11,7 @@ use regex::Regex;
 
 use super::mailbox::{Mailbox, Message};
 use crate::error::{Error, ErrorKind};
+use crate::retry_topics::RetryTopics;
 use crate::sys::{Client, KafkaError, TopicInfo, codes};
 
 /// What is to be read: names, and expressions that names are matched against.
@@ -20,6 +21,8 @@ pub(crate) struct Patterns {
     expressions: Vec<Regex>,
     /// A topic that is not read and must exist.
     letters: Option<String>,
+    /// Topics that are read beside the others, and must exist.
+    retries: Vec<String>,
 }
 
 /// The topics as they are.
@@ -29,8 +32,8 @@ pub(crate) struct TopicsSeen {
     pub(crate) partitions: BTreeMap<String, i32>,
     /// Names that do not exist, and expressions that match nothing.
     pub(crate) missing: Vec<String>,
-    /// Whether the topic for dead letters is not there.
-    pub(crate) letters_missing: bool,
+    /// The topics for dead letters and for retries that are not there.
+    pub(crate) needed: Vec<String>,
     /// For which subscription: 0 for the first one.
     pub(crate) subscription: u64,
     /// Why it could not be found out, or not in part.
@@ -53,9 +56,13 @@ enum Command {
 }
 
 impl Patterns {
-    pub(crate) fn new(topics: &[String], letters: Option<&str>) -> Result<Self, Error> {
-        let letters = letters.map(str::to_owned);
-        let mut patterns = Self { names: Vec::new(), expressions: Vec::new(), letters };
+    pub(crate) fn new(
+        topics: &[String],
+        letters: Option<&str>,
+        retries: &RetryTopics,
+    ) -> Result<Self, Error> {
+        let (letters, retries) = (letters.map(str::to_owned), retries.names().map(str::to_owned).collect());
+        let mut patterns = Self { names: Vec::new(), expressions: Vec::new(), letters, retries };
         for topic in topics {
             if topic.starts_with('^') {
                 let expression = Regex::new(topic).map_err(|error| {
@@ -75,17 +82,24 @@ impl Patterns {
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        patterns.check_letters()?;
+        for (what, topic) in patterns.needed() {
+            patterns.check_needed(what, topic)?;
+        }
         Ok(patterns)
     }
 
-    fn check_letters(&self) -> Result<(), Error> {
-        let Some(letters) = &self.letters else { return Ok(()) };
-        let is_read = self.names.contains(letters) || self.expressions.iter().any(|it| it.is_match(letters));
-        let message = if !is_topic_name(letters) {
-            format!("\"{letters}\" is not a topic's name, which the one for dead letters must be")
+    /// Topics that are written to, and what for.
+    fn needed(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let letters = self.letters.iter().map(|topic| ("dead letters", topic));
+        letters.chain(self.retries.iter().map(|topic| ("retries", topic)))
+    }
+
+    fn check_needed(&self, what: &str, topic: &String) -> Result<(), Error> {
+        let is_read = self.names.contains(topic) || self.expressions.iter().any(|it| it.is_match(topic));
+        let message = if !is_topic_name(topic) {
+            format!("\"{topic}\" is not a topic's name, which one for {what} must be")
         } else if is_read {
-            format!("dead letters can't go to \"{letters}\": it is one of the topics that are read")
+            format!("{what} can't go to \"{topic}\": it is one of the topics that are read")
         } else {
             return Ok(());
         };
@@ -104,11 +118,14 @@ impl Patterns {
                 Err(error) => seen.error = Some(error),
             }
         }
-        if let Some(letters) = &self.letters {
-            match client.metadata_of(letters, TIMEOUT) {
+        for (_, topic) in self.needed() {
+            match client.metadata_of(topic, TIMEOUT) {
                 Ok(info) => {
-                    let code = info.error.map(|error| error.code);
-                    seen.letters_missing = code == Some(codes::UNKNOWN_TOPIC_OR_PART);
+                    if info.error.as_ref().is_some_and(|error| error.code == codes::UNKNOWN_TOPIC_OR_PART) {
+                        seen.needed.push(topic.clone());
+                    } else if self.retries.contains(topic) {
+                        seen.note(info, true);
+                    }
                 }
                 Err(error) => seen.error = Some(error),
             }
@@ -251,7 +268,7 @@ mod tests {
     use super::*;
 
     fn error_of(topic: &str) -> String {
-        Patterns::new(&[topic.to_owned()], None).expect_err(topic).to_string()
+        Patterns::new(&[topic.to_owned()], None, &RetryTopics::default()).expect_err(topic).to_string()
     }
 
     #[test]
@@ -260,10 +277,18 @@ mod tests {
         assert!(error_of("no spaces").contains("no spaces"));
         assert!(error_of("").contains("not a topic's name"));
         let topics = ["orders".into(), "^pay.*".into()];
-        Patterns::new(&topics, Some("orders.dead")).unwrap();
-        for letters in ["orders", "payments", "no spaces"] {
-            let error = Patterns::new(&topics, Some(letters)).expect_err(letters).to_string();
-            assert!(error.contains(letters) && error.contains("dead letters"), "{error}");
+        let retries = |topic: &str| {
+            let mut retries = RetryTopics::default();
+            retries.add([("orders.retry".into(), TIMEOUT), (topic.into(), TIMEOUT)]);
+            retries
+        };
+        Patterns::new(&topics, Some("orders.dead"), &retries("orders.retry.2")).unwrap();
+        for topic in ["orders", "payments", "no spaces"] {
+            let error =
+                Patterns::new(&topics, Some(topic), &RetryTopics::default()).expect_err(topic).to_string();
+            assert!(error.contains(topic) && error.contains("dead letters"), "{error}");
+            let error = Patterns::new(&topics, None, &retries(topic)).expect_err(topic).to_string();
+            assert!(error.contains(topic) && error.contains("retries"), "{error}");
         }
     }
 }

@@ -91,7 +91,8 @@ impl World {
         let search = self.search.take_if(|search| search.is_answered())?;
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
-        let result = search.finish(&Rules { reset: self.fixed.reset, known });
+        let result =
+            search.finish(&Rules { reset: self.fixed.reset, known, retries: &self.fixed.work.retries });
         self.ends.extend(result.ends.clone());
         for (partition, at, metadata) in &result.metadata {
             if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {
@@ -371,6 +372,10 @@ impl Port for World {
         let before = self.ended.remove(&lane.partition);
         let is_void = self.void.remove(lane);
         let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
+        if let Some(finished) = &finished {
+            // Nobody has set it before: the lane is not there yet.
+            shared.found.set(finished.clone()).ok();
+        }
         shared.pause(self.paused.contains(lane));
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {

@@ -7,8 +7,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use super::failures::Failure;
 use super::work::Work;
+use crate::dead_letters::Letter;
 use crate::handler::{BatchOutcome, Handler, Outcome};
 use crate::record::Record;
 
@@ -16,8 +16,8 @@ use crate::record::Record;
 pub(super) enum Job {
     One(Record),
     Many(Vec<Record>),
-    /// A record that was given up, on its way to the dead letters.
-    Letter(Record, Failure),
+    /// A record on its way to the dead letters or to a retry topic.
+    Letter(Record, Letter),
 }
 
 /// Does a job.
@@ -31,9 +31,9 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> B
         Job::Many(records) => {
             in_time(timeout, contained(async { handler.handle_batch(records).await })).await
         }
-        Job::Letter(record, failure) => {
+        Job::Letter(record, letter) => {
             if let Some(letters) = &work.letters {
-                letters.send(&record, &failure).await;
+                letters.send(&record, &letter).await;
             }
             Ok(BatchOutcome::All(Outcome::Done))
         }

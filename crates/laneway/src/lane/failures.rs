@@ -28,13 +28,6 @@ pub(crate) struct Tried {
     pub(crate) last: SystemTime,
 }
 
-/// Why a record was given up.
-#[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    pub(crate) error: String,
-    pub(crate) tried: Tried,
-}
-
 impl Failures {
     /// How long to wait after the try with this number: exponential, with full jitter, so that many that failed
     /// together do not come back together.

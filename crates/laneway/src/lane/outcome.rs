@@ -7,8 +7,9 @@ use laneway_core::Place;
 
 use super::Order;
 use super::attempt::Job;
-use super::failures::{Failure, Tried};
+use super::failures::Tried;
 use super::task::{Item, LaneMessage, Running, Unit};
+use crate::dead_letters::{Letter, To};
 use crate::failures::{Bucket, GiveUp};
 use crate::handler::{BatchOutcome, Outcome};
 
@@ -38,7 +39,11 @@ where
         let failures = &self.work.failures;
         let tried = item.tried.get_or_insert_with(|| Box::new(Tried::new()));
         if tried.would_be_enough(failures) {
-            self.give_up(item, place, error, failures.give_up);
+            let topic = &self.shared.id.partition.topic;
+            match self.work.retries.next(topic, after) {
+                Some((at, delay)) => self.try_later(item, place, &error, at, delay),
+                None => self.give_up(item, place, error, failures.give_up),
+            }
             return;
         }
         tried.fail();
@@ -52,6 +57,24 @@ where
             return;
         }
         self.wait_for_next_try(item, place, wait);
+    }
+
+    /// A record goes to a retry topic.
+    fn try_later(&mut self, item: Item, place: Place, error: &str, at: usize, delay: Duration) {
+        let what = self.name(&item);
+        (self.tell)(LaneMessage::Told(format!(
+            "{what}: {error}; trying again in {delay:?}, in a retry topic"
+        )));
+        self.write(item, place, error, To::Retry(at, delay));
+    }
+
+    /// Has a record written to another topic, and finished when it is there.
+    fn write(&mut self, mut item: Item, place: Place, error: &str, to: To) {
+        let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
+        tried.fail();
+        let before = self.delayed.is_some().then(|| self.failures_so_far(&item.record).ok()).flatten();
+        let letter = Letter::new(&item.record, before, &tried, error, to);
+        self.start(Job::Letter(item.record.clone(), letter), Unit::Letter(item, place));
     }
 
     fn wait_for_next_try(&mut self, mut item: Item, place: Place, wait: Duration) {
@@ -71,24 +94,22 @@ where
     }
 
     /// The last try of a record failed.
-    fn give_up(&mut self, mut item: Item, place: Place, reason: String, how: GiveUp) {
+    fn give_up(&mut self, item: Item, place: Place, reason: String, how: GiveUp) {
         let what = self.name(&item);
+        let has_topic = self.work.letters.as_ref().is_some_and(|letters| letters.topic().is_some());
         let how = match how {
-            GiveUp::DeadLetter if self.work.letters.is_none() => self.work.failures.give_up,
+            GiveUp::DeadLetter if !has_topic => self.work.failures.give_up,
             how => how,
         };
         match how {
-            GiveUp::DeadLetter if self.work.letters.is_some() => {
+            GiveUp::DeadLetter if has_topic => {
                 if let Some(guard) = &self.work.guard
                     && !guard.take()
                 {
                     return self.hold_back(item, place, &reason, guard);
                 }
-                let mut tried = item.tried.take().map_or_else(Tried::new, |tried| *tried);
-                tried.fail();
                 (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it becomes a dead letter")));
-                let failure = Failure { error: reason, tried };
-                self.start(Job::Letter(item.record.clone(), failure), Unit::Letter(item, place));
+                self.write(item, place, &reason, To::Dead);
             }
             GiveUp::Skip => {
                 (self.tell)(LaneMessage::Told(format!("{what}: {reason}; it is skipped")));

@@ -9,6 +9,7 @@ use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
+use super::Finished;
 use super::window::Window;
 use super::{FALLBACK_TICK, Reading};
 
@@ -29,10 +30,15 @@ pub(crate) struct LaneShared {
     in_flight: AtomicU64,
     waiting: AtomicU64,
     pub(crate) reading: Reading,
+    stalled: AtomicU64,
+    /// How often the lane has looked at what its handler does.
+    looks: AtomicU64,
     /// Records finished ahead that the last commit had no room to remember.
     pub(crate) forgotten: AtomicU64,
     /// The log's end as the broker last said; negative before it did.
     pub(crate) end: AtomicI64,
+    /// What was finished above its start when it began.
+    pub(crate) found: OnceLock<Finished>,
     /// What a streamed lane handed out, in place of `progress`.
     window: OnceLock<Arc<Window>>,
 }
@@ -66,8 +72,11 @@ impl LaneShared {
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             reading: Reading::default(),
+            stalled: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
+            found: OnceLock::new(),
             window: OnceLock::new(),
         }
     }
@@ -151,9 +160,15 @@ impl LaneShared {
 
     /// What is finished above `base`, and the highest leader epoch of it.
     pub(crate) fn ahead(&self, base: i64) -> Option<(Ahead, Option<i32>)> {
-        match self.window.get() {
+        // First: what is read meanwhile is in both.
+        let position = self.position();
+        let read = match self.window.get() {
             Some(window) => window.ahead(base),
             None => self.progress().tracker.ahead(base),
+        };
+        match self.found.get() {
+            Some(found) => found.add_to(read, base, position),
+            None => read,
         }
     }
 
@@ -190,6 +205,27 @@ impl LaneShared {
     /// Records that wait for their next try.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// So many records are with the handler for longer than is allowed.
+    pub(crate) fn looked_at_calls(&self, stalled: u64) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the lane has looked at what its handler does; `None`: it has none.
+    pub(crate) fn looks(&self) -> Option<u64> {
+        self.window.get().is_none().then(|| self.looks.load(Ordering::Relaxed))
+    }
+
+    /// Its task is blocked by a record, until it looks again.
+    pub(crate) fn is_blocked(&self) {
+        self.stalled.store(1, Ordering::Relaxed);
+    }
+
+    /// Records that are with the handler for longer than is allowed.
+    pub(crate) fn stalled(&self) -> u64 {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn finished(&self) -> u64 {

@@ -10,6 +10,7 @@ use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
 use super::aside::Aside;
 use super::attempt::{Job, attempt, contained, panic_text};
+use super::delayed::{DELAYED_AT_ONCE, Delayed};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
@@ -28,6 +29,8 @@ pub(crate) enum LaneMessage {
     Told(String),
     /// A record was given up, and the consumer is to stop for it.
     GaveUp(String),
+    /// The handler is at a record for longer than is allowed.
+    Stalled { lane: LaneId, offset: i64, key: Option<Vec<u8>>, age: Duration },
     /// The lane has ended: nothing of it is running, its queue is gone.
     Ended { lane: LaneId, watermark: Position, unfinished: u64 },
     /// The stream of the lane was dropped while the lane is to go on.
@@ -104,6 +107,7 @@ impl Lane {
                         schedule: Schedule::new(batching.limits()),
                         takes_batches: batching.limits().records > 1,
                         parked: Vec::new(),
+                        delayed: work.retries.delay_in(&shared.id.partition.topic).map(Delayed::new),
                         done: Vec::new(),
                         fresh: Vec::new(),
                         finished,
@@ -171,31 +175,33 @@ impl Item {
 pub(super) enum Unit {
     One(Item, Place),
     Many(Vec<(Item, Place)>),
-    /// It is on its way to the dead letters.
+    /// It is on its way to the dead letters, or to a retry topic.
     Letter(Item, Place),
 }
 
 /// A unit that did not finish at once.
-struct Call {
-    unit: Unit,
-    since: Duration,
+pub(super) struct Call {
+    pub(super) unit: Unit,
+    pub(super) since: Duration,
     /// How often it was told that it takes long.
-    told: u32,
+    pub(super) told: u32,
+    /// It was told that it takes longer than is allowed.
+    pub(super) is_stalled: bool,
 }
 
 impl Unit {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::One(..) | Self::Letter(..) => 1,
             Self::Many(items) => items.len(),
         }
     }
 
-    fn is_letter(&self) -> bool {
+    pub(super) fn is_letter(&self) -> bool {
         matches!(self, Self::Letter(..))
     }
 
-    fn first(&self) -> Option<&Record> {
+    pub(super) fn first(&self) -> Option<&Record> {
         match self {
             Self::One(item, _) | Self::Letter(item, _) => Some(&item.record),
             Self::Many(items) => items.first().map(|(item, _)| &item.record),
@@ -208,7 +214,7 @@ pub(super) struct Running<'a, A, F> {
     /// What is worked on.
     slots: Slots<F>,
     /// What waits in each slot.
-    calls: Vec<Option<Call>>,
+    pub(super) calls: Vec<Option<Call>>,
     /// Calls of the handler that go on.
     running: usize,
     /// Their records, and those on their way to the dead letters.
@@ -219,6 +225,8 @@ pub(super) struct Running<'a, A, F> {
     pub(super) takes_batches: bool,
     /// Records that may run, but not be handed out before another one is given back.
     pub(super) parked: Vec<(Place, Item)>,
+    /// Records that are not due yet, in the lane of a retry topic.
+    pub(super) delayed: Option<Delayed>,
     /// Finished since the tracker was told.
     done: Vec<Ticket>,
     /// Tickets of the batch that is being read.
@@ -283,6 +291,7 @@ where
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
                 self.schedule.release(self.now);
+                self.release_delayed();
                 if self.shared.is_paused() {
                     // What others wait for is not to wake it.
                     (self.is_starved, self.is_short) = (false, false);
@@ -381,7 +390,8 @@ where
         self.is_short = false;
         let is_in_row = self.work.ordering == Ordering::Partition;
         let ahead = if is_in_row { self.schedule.blocked().0 } else { 0 } + self.schedule.runnable();
-        if ahead >= self.work.read_ahead || !self.parked.is_empty() {
+        let is_delayed = self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0);
+        if ahead >= self.work.read_ahead || !self.parked.is_empty() || is_delayed {
             return 0;
         }
         if self.work.memory.waits_too_much(self.waits()) {
@@ -392,7 +402,8 @@ where
         }
         let most = self.appetite.records(&self.work.memory, self.held.bytes == 0);
         self.is_short = most == 0;
-        most
+        // What waits until it is due takes room from others, and only the first one matters.
+        if self.delayed.is_some() { most.min(DELAYED_AT_ONCE) } else { most }
     }
 
     /// Takes records from the queue as long as there is room for them, and begins those that may run at once.
@@ -469,6 +480,9 @@ where
     }
 
     fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
+        if self.delayed.is_some() {
+            return self.delay(batch, fresh);
+        }
         // Records that finish one after the other, from the first on, are published as they do.
         let mut in_a_row = true;
         // What waits, also in a handler, keeps all that it was fetched with in memory: then it is copied out first.
@@ -532,7 +546,7 @@ where
     }
 
     /// Nothing can be said of a record's order: the lane is opened again, from its first unfinished record on.
-    fn key_failed(&mut self, record: &Record, panic: &str) {
+    pub(super) fn key_failed(&mut self, record: &Record, panic: &str) {
         let what = format!("{} at offset {}", self.shared.id.partition, record.offset());
         let error =
             FetchError::new(FetchErrorKind::Other, format!("{what}: the key function panicked: {panic}"));
@@ -603,7 +617,7 @@ where
         if self.calls.len() <= at {
             self.calls.resize_with(at + 1, || None);
         }
-        self.calls[at] = Some(Call { unit, since: self.now, told: 0 });
+        self.calls[at] = Some(Call { unit, since: self.now, told: 0, is_stalled: false });
         self.ready_calls = 0;
     }
 
@@ -656,8 +670,9 @@ where
             guard.fill(std::mem::take(&mut self.succeeded));
         }
         self.shared.set_in_flight(self.in_flight as u64);
-        self.shared.set_waiting(self.schedule.waiting() as u64);
-        self.held.waiting = self.waits();
+        let (delayed, delayed_bytes) = self.delayed.as_ref().map_or((0, 0), Delayed::held);
+        self.shared.set_waiting((self.schedule.waiting() + delayed) as u64);
+        self.held.waiting = self.waits() + delayed_bytes;
         if self.held != self.told {
             self.work.memory.hold(self.told, self.held);
             self.told = self.held;
@@ -684,20 +699,7 @@ where
             });
         }
         self.looked_at = self.last;
-        let (now, what, tell) = (self.now, &self.shared.id.partition, self.tell);
-        for call in self.calls.iter_mut().flatten() {
-            let age = now.saturating_sub(call.since);
-            // Again each time that it has taken twice as long.
-            if age >= self.work.stall_after * 2u32.saturating_pow(call.told) {
-                call.told += 1;
-                let Some(record) = call.unit.first() else { continue };
-                let (offset, key) = (record.offset(), shown_key(record));
-                tell(LaneMessage::Told(format!(
-                    "{what} at offset {offset} (key {key}): the handler has been at it for {} s",
-                    age.as_secs()
-                )));
-            }
-        }
+        self.look_at_long_calls();
     }
 
     /// Waits until there is something to do.
@@ -711,7 +713,9 @@ where
                 None
             };
             // What is due already and did not move waits for something else.
-            let due = [self.schedule.due(), batch].into_iter().flatten().filter(|due| *due > self.now);
+            let delayed = self.delayed.as_ref().and_then(Delayed::due);
+            let due =
+                [self.schedule.due(), batch, delayed].into_iter().flatten().filter(|due| *due > self.now);
             until = due.fold(until, Duration::min);
         }
         let given_back =
@@ -746,21 +750,7 @@ where
     }
 }
 
-/// A key as it is shown: cut, and with what is not printable escaped.
-fn shown_key(record: &Record) -> String {
-    match record.key() {
-        None => "none".into(),
-        Some(key) => {
-            let cut = &key[..key.len().min(SHOWN_KEY)];
-            let more = if key.len() > SHOWN_KEY { "..." } else { "" };
-            format!("\"{}\"{more}", cut.escape_ascii())
-        }
-    }
-}
-
 /// So many calls in a row that are ready at once make a handler one that is.
 const PROVEN_READY: u32 = 64;
 /// How often a lane looks around.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes of a key that are shown.
-const SHOWN_KEY: usize = 64;

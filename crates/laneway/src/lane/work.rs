@@ -11,6 +11,7 @@ use crate::dead_letters::Letters;
 use crate::failures::Bucket;
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
+use crate::retry_topics::RetryTopics;
 
 /// Shared by all lanes of a consumer.
 pub(crate) struct Work {
@@ -23,9 +24,12 @@ pub(crate) struct Work {
     pub(crate) memory: Arc<Memory>,
     pub(crate) failures: Failures,
     pub(crate) letters: Option<Arc<Letters>>,
+    pub(crate) retries: RetryTopics,
     pub(crate) guard: Option<Bucket>,
     /// After how long a handler is told of that is still at a record.
     pub(crate) stall_after: Duration,
+    /// How long it may be at one.
+    pub(crate) stall: Option<Duration>,
 }
 
 impl Work {

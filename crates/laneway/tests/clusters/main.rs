@@ -1,6 +1,7 @@
 //! Clusters of three nodes that change under a consumer: coordinators that move, nodes that freeze and die, racks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod dead_letters;
 #[path = "../logged/mod.rs"]
 mod logged;
 #[path = "../real/support.rs"]

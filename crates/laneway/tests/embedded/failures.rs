@@ -99,7 +99,7 @@ fn a_handler_that_takes_long_is_named_with_its_key() {
 }
 
 /// Reads all of a topic.
-fn read(bench: &Bench, topic: &str, count: usize) -> Vec<OwnedRecord> {
+pub(crate) fn read(bench: &Bench, topic: &str, count: usize) -> Vec<OwnedRecord> {
     let records: Arc<Mutex<Vec<OwnedRecord>>> = Arc::default();
     let kept = records.clone();
     let consumer = Consumer::builder()

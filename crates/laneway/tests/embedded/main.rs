@@ -8,4 +8,6 @@ mod maps;
 mod memory;
 mod ordering;
 mod parity;
+mod retry_topics;
+mod stalls;
 mod streaming;

@@ -79,6 +79,18 @@ fn only_what_was_not_finished_comes_again() {
     assert_eq!(bench.committed(0), 610);
 }
 
+/// I3: what a member has been told to be finished it tells the next one, also where it has not read so far itself.
+#[test]
+fn what_is_finished_and_not_read_again_yet_is_remembered_by_the_next_commit() {
+    let bench = Bench::new(1);
+    fill(&bench, 610);
+    run(&bench, bench.builder(), 0, 600, &[3, 5, 300], 597);
+    let (ended, _) = run(&bench, bench.builder(), 3, 5, &[], 1);
+    assert_eq!((ended, bench.committed(0)), (vec![3], 5));
+    let (ended, _) = run(&bench, bench.builder(), 5, 610, &[], 12);
+    assert_eq!(ended, [vec![5, 300], (600..610).collect()].concat());
+}
+
 #[test]
 fn without_room_for_a_map_all_behind_the_first_unfinished_comes_again() {
     let bench = Bench::new(1);

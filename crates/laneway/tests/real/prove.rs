@@ -14,7 +14,7 @@ use crate::superseded::passed_over;
 use crate::support::PROTOCOLS;
 
 /// Adds a line to the report and to the output.
-fn report(line: &str) {
+pub(crate) fn report(line: &str) {
     println!("{line}");
     if let Ok(path) = std::env::var("LANEWAY_REPORT") {
         let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the report");

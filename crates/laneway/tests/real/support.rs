@@ -58,6 +58,8 @@ pub(crate) enum Work {
     Sleep(Duration),
     /// By key, 64 at once: sleeps for up to so long, and fails at every tenth try.
     Keyed(Duration),
+    /// Likewise, but so many of a hundred keys fail, and are to be tried again in an hour.
+    KeyedFailing(Duration, u64),
     /// Sleeps on one partition; on the others every record takes a millisecond or two.
     SleepOn(i32, Duration),
     /// Likewise, on all partitions with even numbers.
@@ -195,6 +197,7 @@ impl Scene {
             Work::SleepOnEven(time) => (time.as_millis(), -2),
             Work::SleepAtFirst(time) => (time.as_millis(), -3),
             Work::Keyed(time) => (time.as_millis(), -4),
+            Work::KeyedFailing(time, keys) => (time.as_millis(), -100 - i32::try_from(keys).unwrap()),
             Work::Dial(_) => panic!("a dial reaches no other process"),
         };
         let reset = if spec.reset == OffsetReset::Latest { "latest" } else { "earliest" };
@@ -337,12 +340,19 @@ pub(crate) fn consumer(scene: &Scene, name: &str, spec: &Spec) -> Result<Consume
 /// In the order that the work wants.
 fn ordered(builder: Builder, work: Work) -> Builder {
     match work {
-        Work::Keyed(_) => builder
+        Work::Keyed(_) | Work::KeyedFailing(..) => builder
             .ordering(laneway::Ordering::Key)
             .concurrency(64)
             .backoff(Duration::from_millis(1), Duration::from_millis(20)),
         _ => builder,
     }
+}
+
+/// The number in a key of [`Scene::produce_keyed`].
+fn key_number(record: &Record) -> u64 {
+    let key =
+        record.key().and_then(|key| std::str::from_utf8(key).ok()).and_then(|key| key.strip_prefix("key-"));
+    key.and_then(|number| number.parse().ok()).expect("a key with a number")
 }
 
 /// A random number below a limit.
@@ -402,7 +412,11 @@ impl Handler for RecordedLane {
         match self.work {
             Work::Nothing => {}
             Work::Sleep(time) => tokio::time::sleep(time).await,
-            Work::Keyed(longest) => {
+            Work::KeyedFailing(_, keys) if key_number(&record) % 100 >= 100 - keys => {
+                let hour = Duration::from_secs(3_600);
+                return Outcome::Retry { error: "not now".into(), after: Some(hour) };
+            }
+            Work::Keyed(longest) | Work::KeyedFailing(longest, _) => {
                 let longest = u64::try_from(longest.as_micros()).unwrap();
                 tokio::time::sleep(Duration::from_micros(random(longest + 1))).await;
                 if random(10) == 0 {
@@ -466,6 +480,7 @@ pub(crate) fn run_member_process() {
         -2 => Work::SleepOnEven(time),
         -3 => Work::SleepAtFirst(time),
         -4 => Work::Keyed(time),
+        keys @ ..=-100 => Work::KeyedFailing(time, u64::try_from(-100 - keys).unwrap()),
         partition => Work::SleepOn(partition, time),
     };
     let recorder = Recorder::to_file(Path::new(file)).expect("a history file");

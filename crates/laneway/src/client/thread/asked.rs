@@ -137,11 +137,12 @@ impl ClientThread {
     }
 
     fn subscribe(&mut self, topics: &[String]) -> Result<(), Error> {
-        let letters = self.world.fixed.work.letters.as_ref().map(|letters| letters.topic());
+        let work = &self.world.fixed.work;
+        let letters = work.letters.as_ref().and_then(|letters| letters.topic());
         if topics.is_empty() {
             return Err(Error::new(ErrorKind::Config, "no topic is given: stop the consumer to read none"));
         }
-        let patterns = Patterns::new(topics, letters)?;
+        let patterns = Patterns::new(topics, letters, &work.retries)?;
         self.asked.subscriptions += 1;
         self.missing_said.clear();
         self.topics.watch(patterns);

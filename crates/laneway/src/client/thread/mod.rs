@@ -2,6 +2,7 @@
 
 mod asked;
 mod errors;
+mod stalls;
 mod subscription;
 
 pub(crate) use errors::{OTHERS, advice, is_alert, is_refusal, is_transport, reason_of};
@@ -23,13 +24,15 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use asked::Asked;
 use errors::commit_refusal;
+use stalls::Stalls;
 use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
-use crate::dead_letters::Letters;
+use crate::dead_letters::{Letters, Topics};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
+use crate::failures::StallAction;
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
@@ -46,6 +49,7 @@ pub(crate) struct Setup {
     /// How records are worked on; what is for dead letters comes to it here.
     pub(crate) work: Work,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) stall: Option<(Duration, StallAction)>,
     pub(crate) offset_map_limit: usize,
     pub(crate) exit_at_end: bool,
     pub(crate) quota: Option<Arc<Quota>>,
@@ -112,6 +116,7 @@ struct ClientThread {
     standing: (String, i32),
     failed: Option<Error>,
     asked: Asked,
+    stalls: Stalls,
     /// Of which subscription the topics were seen when it began.
     known_of: Option<u64>,
 }
@@ -131,13 +136,16 @@ impl ClientThread {
         let protocol = setup.settings.protocol;
         let longest_stop = setup.settings.drain + setup.settings.grace;
         let mut work = setup.work;
-        if let Some(topic) = &setup.dead_letters {
+        if setup.dead_letters.is_some() || !work.retries.is_empty() {
             let clients = setup.clients.clone();
             let tokens = clients.tokens.clone();
             let make = move || clients.producer_config().map_err(|error| error.to_string());
-            let letters = Letters::new(topic, &setup.group, make, tokens, mailbox.waker(), tell.clone());
+            let to = Topics::new(setup.dead_letters.as_deref(), &work.retries);
+            let letters =
+                to.and_then(|to| Letters::new(to, &setup.group, make, tokens, mailbox.waker(), tell.clone()));
             work.letters = Some(Arc::new(letters.map_err(|error| {
-                Error::new(ErrorKind::Config, format!("could not make the producer of dead letters: {error}"))
+                let what = "could not make the producer of dead letters and retries";
+                Error::new(ErrorKind::Config, format!("{what}: {error}"))
             })?));
         }
         let memory = work.memory.clone();
@@ -212,6 +220,7 @@ impl ClientThread {
             standing: (String::new(), -1),
             failed: None,
             asked: Asked::default(),
+            stalls: Stalls::new(setup.stall),
             known_of: None,
         })
     }
@@ -282,6 +291,9 @@ impl ClientThread {
                 });
                 let message = format!("a record was given up, and comes again: {message}");
                 self.world.trouble.get_or_insert((ErrorKind::GaveUp, message));
+            }
+            Message::Lane(LaneMessage::Stalled { lane, offset, key, age }) => {
+                self.on_stalled(lane, offset, key, age);
             }
             Message::Lane(LaneMessage::Told(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::QueueClosed(lane)) => {
@@ -441,6 +453,7 @@ impl ClientThread {
         self.end_overdue_asks(now);
         self.check_fetcher();
         self.take_turns();
+        self.look_for_blocked_lanes(now);
         self.end_if_refused();
         self.start_refused_lanes_again();
         if let Some(error) = self.world.fatal_error() {

@@ -34,13 +34,16 @@ impl ClientThread {
             return;
         }
         self.reached = true;
-        if seen.letters_missing && self.world.known.is_none() {
-            let letters = self.world.fixed.work.letters.as_ref().map_or("", |letters| letters.topic());
-            let message = format!("the topic for dead letters, \"{letters}\", does not exist");
+        if !seen.needed.is_empty() && self.world.known.is_none() {
+            let all: Vec<String> = seen.needed.iter().map(|topic| format!("\"{topic}\"")).collect();
+            let message = format!(
+                "topics that records which fail go to (dead letters, retries) do not exist, and must be made first: {}",
+                all.join(", ")
+            );
             self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
         }
         let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
-        for topic in seen.missing {
+        for topic in seen.missing.into_iter().chain(seen.needed) {
             if ends_by_itself && self.world.known.is_none() {
                 let message = format!("topic \"{topic}\" does not exist, or nothing matches it");
                 self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
