@@ -10,6 +10,7 @@ mod lanes;
 mod memory;
 mod moves;
 mod parity;
+mod protocols;
 mod prove;
 mod statics;
 mod streams;

@@ -2,6 +2,7 @@
 
 mod asked;
 mod errors;
+mod protocol;
 mod subscription;
 
 pub(crate) use errors::{OTHERS, advice, is_alert, is_refusal, is_transport, reason_of};
@@ -23,6 +24,7 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use asked::Asked;
 use errors::commit_refusal;
+use protocol::Mismatch;
 use subscription::Change;
 
 use crate::builder::{EventSink, StuckHandlers};
@@ -96,6 +98,7 @@ struct ClientThread {
     /// No broker has let us in yet, and one has refused to: since when, and what it said.
     refused: Option<(Instant, String)>,
     refusals_said: Vec<(Instant, String)>,
+    mismatch: Mismatch,
     /// Lanes that may not read, since when.
     refused_lanes: Vec<(Instant, LaneId)>,
     /// Since when there are, or were, lanes.
@@ -200,6 +203,7 @@ impl ClientThread {
             down_said: None,
             refused: None,
             refusals_said: Vec::new(),
+            mismatch: Mismatch::default(),
             refused_lanes: Vec::new(),
             reading_since: None,
             idle_since: None,
@@ -344,6 +348,7 @@ impl ClientThread {
         match event {
             NativeEvent::Rebalance { assign: true, partitions } => {
                 self.note_standing();
+                self.protocol_is_accepted();
                 self.input(Input::Assign(partitions));
             }
             NativeEvent::Rebalance { assign: false, partitions } => {
@@ -371,6 +376,7 @@ impl ClientThread {
                 self.input(Input::Committed { token, result });
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
+            NativeEvent::Group(group) => self.on_group(&group),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
             NativeEvent::Statistics(json) => {
                 self.event(Event::Statistics { client: NativeClient::Membership, json });
@@ -441,6 +447,7 @@ impl ClientThread {
         self.check_fetcher();
         self.take_turns();
         self.end_if_refused();
+        self.look_for_a_silent_refusal(now);
         self.start_refused_lanes_again();
         if let Some(error) = self.world.fatal_error() {
             self.on_membership_error(error, true);
