@@ -206,6 +206,59 @@ fn a_group_changes_over_from_eager_by_kip_848_to_cooperative_and_repeats_and_los
 }
 
 #[test]
-fn a_group_changes_over_from_cooperative_by_kip_848_to_eager_and_repeats_and_loses_nothing() {
-    changed_over([Protocol::Cooperative, Protocol::Consumer, Protocol::Eager], false);
+fn a_group_changes_over_from_kip_848_to_eager_and_back_and_repeats_and_loses_nothing() {
+    changed_over([Protocol::Consumer, Protocol::Eager, Protocol::Consumer], false);
+}
+
+/// The brokers can't convert a group whose members librdkafka's cooperative-sticky has assigned something before: what
+/// they have goes along with what they are assigned, and that would be lost. A member of KIP-848 is refused, and leaves
+/// the others time for their own rebalances. With all members stopped, it goes.
+#[test]
+fn a_cooperative_group_outlives_a_member_of_kip_848_and_changes_over_when_all_have_stopped() {
+    let Some(mut scene) = Scene::new("outlived", 12, Protocol::Cooperative) else { return };
+    let spec = Spec { work: Work::Sleep(Duration::from_millis(2)), ..Spec::default() };
+    let mut members: Vec<Member> = (0..4)
+        .map(|number| {
+            let member = scene.member(&format!("cooperative{number}"), &spec);
+            wait_until(LONG, "it has lanes", || member.lanes() > 0);
+            member
+        })
+        .collect();
+    let is_whole = |members: &[Member]| members.iter().map(Member::lanes).sum::<usize>() == 12;
+    wait_until(LONG, "the group is whole", || is_whole(&members));
+    let traffic = scene.traffic(600);
+    members.remove(0).leave();
+    // In the middle of the rebalance.
+    let newcomer = Newcomer::new(&scene, Protocol::Consumer, Duration::from_secs(10));
+    wait_until(LONG, "it is told", || newcomer.told().contains("does not take this member"));
+    wait_until(LONG, "the group is whole", || is_whole(&members));
+    members.remove(0).leave();
+    let error = newcomer.ended().expect_err("an end with an error");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    wait_until(LONG, "the group is whole", || is_whole(&members));
+    members.into_iter().for_each(|member| drop(member.leave()));
+    scene.protocol = Protocol::Consumer;
+    let members = [scene.member("consumer0", &spec), scene.member("consumer1", &spec)];
+    wait_until(LONG, "the group is whole", || is_whole(&members));
+    traffic.end();
+    scene.wait_until_finished(LONG);
+    members.into_iter().for_each(|member| drop(member.leave()));
+    let report = check(&scene.recorder.history(), &Expect::graceful());
+    println!("a member of KIP-848 beside a cooperative group: {report}");
+    report.assert_ok();
+    let (partition, silence) = report.longest_silence_of_all().expect("some silence");
+    println!("longest silence: {:?}", silence.length);
+    assert!(silence.length < Duration::from_secs(15), "{partition} was silent for {:?}", silence.length);
+}
+
+#[test]
+fn a_member_that_is_not_taken_stops_at_once() {
+    let Some(kafka) = unconverting_kafka() else { return };
+    for (has, asks) in [(Protocol::Eager, Protocol::Cooperative), (Protocol::Eager, Protocol::Consumer)] {
+        let (_, settled, newcomer) = in_the_way(kafka, has, Duration::from_secs(20), asks);
+        newcomer.handle.stop();
+        let summary = newcomer.ended().expect("an end without an error");
+        assert!(summary.stop < Duration::from_secs(5), "{asks}: it took {:?}", summary.stop);
+        settled.leave();
+    }
 }

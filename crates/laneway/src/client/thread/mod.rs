@@ -310,6 +310,9 @@ impl ClientThread {
     fn begin_stop(&mut self, reason: StopReason) {
         if self.stop.is_none() {
             self.stop = Some((reason, Instant::now()));
+            if self.is_not_taken() {
+                self.input(Input::Fatal("the group does not take this member".into()));
+            }
         }
         self.input(Input::Stop);
     }
