@@ -3,6 +3,7 @@
 mod asked;
 mod errors;
 mod protocol;
+mod queues;
 mod subscription;
 
 pub(crate) use errors::{OTHERS, advice, is_alert, is_refusal, is_transport, reason_of};
@@ -32,7 +33,7 @@ use crate::consumer::{StopReason, Summary};
 use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
-use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
+use crate::fetcher::{Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
@@ -262,16 +263,7 @@ impl ClientThread {
                 self.world.lane_has_ended(&lane);
             }
             Message::NoToken(error) => self.on_no_token(error),
-            Message::Lane(LaneMessage::QueueFailed(lane, error)) if error.kind == FetchErrorKind::Refused => {
-                self.on_lane_refused(lane, &error.message);
-            }
-            Message::Lane(LaneMessage::QueueFailed(lane, error)) => {
-                let out_of_range = error.kind == FetchErrorKind::OffsetOutOfRange;
-                self.event(Event::Error {
-                    message: format!("{error}; reading again from where {lane} stands"),
-                });
-                self.input(Input::LaneFailed { lane, out_of_range });
-            }
+            Message::Lane(LaneMessage::QueueFailed(lane, error)) => self.on_queue_failed(lane, &error),
             Message::Lane(LaneMessage::LetGo(lane)) => {
                 self.event(Event::Error {
                     message: format!(
