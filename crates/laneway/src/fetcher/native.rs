@@ -50,7 +50,13 @@ impl Fetcher for NativeFetcher {
         // In this order: what is assigned before its queue is split is delivered to the main queue.
         let handle = self.client.partition_handle(partition).map_err(failed)?;
         handle.on_ready(wake);
-        self.client.incremental_assign(&[(partition.clone(), from)]).map_err(failed)?;
+        let start = [(partition.clone(), from)];
+        // What was read up to there may be in the log no more.
+        if from.leader_epoch.is_some() && from.offset > 0 {
+            self.client.assign_validated(&start).map_err(failed)?;
+        } else {
+            self.client.incremental_assign(&start).map_err(failed)?;
+        }
         Ok(Box::new(NativePartition { handle, is_ended: false }))
     }
 
