@@ -85,13 +85,26 @@ fn bench() -> Result<(), String> {
     real_tests("prove_3", "/dev/null")
 }
 
-/// Group cycles of each protocol, a thousand unless another number is given: what each leaves behind.
+/// Group cycles of each protocol, a thousand unless another number is given: what each leaves behind. With
+/// `--minutes N [PROTOCOL]`: one member for so long, with others that come and go, and a broker that is restarted.
 fn soak(rest: &[String]) -> Result<(), String> {
+    let arguments =
+        |test| ["test", "--package", "laneway", "--test", "real", "--", test, "--ignored", "--nocapture"];
+    if let [flag, minutes, protocol @ ..] = rest
+        && flag == "--minutes"
+    {
+        minutes.parse::<u64>().map_err(|_| format!("soak wants a number of minutes, not \"{minutes}\""))?;
+        let protocol = protocol.first().map_or("cooperative", String::as_str);
+        let variables = [
+            ("LANEWAY_REQUIRE_REAL_KAFKA", "1"),
+            ("LANEWAY_ENDURE", minutes),
+            ("LANEWAY_PROTOCOL", protocol),
+        ];
+        return cargo(&arguments("soak_one_member_for_minutes"), &variables);
+    }
     let count = rest.first().map_or("1000", String::as_str);
     count.parse::<u64>().map_err(|_| format!("soak wants a number of cycles, not \"{count}\""))?;
-    let arguments =
-        ["test", "--package", "laneway", "--test", "real", "--", "soak", "--ignored", "--nocapture"];
-    cargo(&arguments, &[("LANEWAY_REQUIRE_REAL_KAFKA", "1"), ("LANEWAY_SOAK", count)])
+    cargo(&arguments("soak_group_cycles"), &[("LANEWAY_REQUIRE_REAL_KAFKA", "1"), ("LANEWAY_SOAK", count)])
 }
 
 fn real_tests(filter: &str, report: &str) -> Result<(), String> {
@@ -193,4 +206,6 @@ cargo xtask COMMAND
   outages        brokers killed, frozen and away for long, about 40 minutes
   bench          how long lanes that stay are silent while another member's lane drains
   soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
+  soak --minutes N [PROTOCOL]
+                 one member for so long, others that come and go, a broker that is restarted: whether it grows
   sim [ARGS]     the simulation of groups: --seeds N --from SEED --protocol eager|cooperative|consumer";

@@ -148,9 +148,22 @@ impl Admin {
     /// # Errors
     /// As [`create_topic`](Self::create_topic).
     pub fn create_topic_on(&self, name: &str, replicas: &[Vec<i32>]) -> Result<(), Error> {
+        self.create_topic_on_with(name, replicas, &[])
+    }
+
+    /// As [`create_topic_on`](Self::create_topic_on), with configurations.
+    ///
+    /// # Errors
+    /// The same, and when a configuration is refused.
+    pub fn create_topic_on_with(
+        &self,
+        name: &str,
+        replicas: &[Vec<i32>],
+        configs: &[(&str, &str)],
+    ) -> Result<(), Error> {
         let partitions = i32::try_from(replicas.len())
             .map_err(|_| Error::new(format!("topic {name} with {} partitions", replicas.len())))?;
-        self.client.create_topic(name, partitions, replicas, &[])?;
+        self.client.create_topic(name, partitions, replicas, configs)?;
         self.wait_for_partitions(name, partitions)
     }
 

@@ -40,6 +40,7 @@ mod errors {
     pub const TOPIC_ALREADY_EXISTS: i32 = 36;
     pub const FENCED_LEADER_EPOCH: i32 = 74;
     pub const UNKNOWN_LEADER_EPOCH: i32 = 75;
+    pub const GROUP_MAX_SIZE_REACHED: i32 = 81;
     pub const FENCED_INSTANCE_ID: i32 = 82;
     pub const FENCED_MEMBER_EPOCH: i32 = 110;
     pub const STALE_MEMBER_EPOCH: i32 = 113;

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     NoBroker,
     /// Another member with the same `group.instance.id` took this one's place.
     Fenced,
-    /// The broker refused the group, a topic or the credentials.
+    /// The broker refused the group, a topic or the credentials, or the group has another rebalance protocol.
     Refused,
     /// A partition has no committed offset, or one out of range, and [`OffsetReset::Error`] was asked for.
     ///

@@ -139,6 +139,26 @@
 //! stands, what is finished and can't be committed is tried again, and after the session a group goes on without a
 //! member that is not let in. A broker that is down or being restarted refuses nothing.
 //!
+//! # Logs that are cut off, or damaged
+//!
+//! After an unclean election of a leader a log may end below what was read of it, and hold other records there. By the
+//! leader epochs, which go along with every commit, that is noticed under way and at a start: it is told, and reading goes
+//! on where the log was cut off, so that nothing that was written since is left out.
+//!
+//! A batch that is damaged (set `check.crcs` to have that noticed in all cases) or can't be decompressed stops its partition
+//! there: it is named in an event, once a minute, and read again at most every 10 s, in case another replica has it whole.
+//! Nothing behind it is skipped. To go past it, [`Handle::seek`](crate::Handle::seek) to an offset behind the batch, or
+//! stop the group and move its offset (`kafka-consumer-groups.sh --reset-offsets`). Where the batch ends
+//! `kafka-dump-log.sh` tells.
+//!
+//! # Groups that have another protocol
+//!
+//! A member that asks for a rebalance protocol that its group can't have is told what the group has, tried on for as long
+//! as the others may take to stop (the drain deadline and 5 s), and then ends with
+//! [`ErrorKind::Refused`](crate::ErrorKind::Refused). From eager to KIP-848, and from KIP-848 to either classic protocol, a
+//! group changes over one member at a time, without a record repeated or lost if each step waits until the group is
+//! stable; docs/PROTOCOLS.md has the rest.
+//!
 //! # Topics
 //!
 //! A topic that does not exist is waited for. A topic or partition that appears while the consumer runs is read

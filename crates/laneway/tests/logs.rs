@@ -131,7 +131,7 @@ fn damage(kafka: &RealKafka, topic: &str) {
 }
 
 #[test]
-fn a_damaged_batch_stops_its_lane_there_and_is_named() {
+fn a_damaged_batch_stops_its_lane_there_is_named_and_can_be_gone_past() {
     let Some(kafka) = own_kafka() else { return };
     let admin = laneway_testing::Admin::new(kafka.brokers()).unwrap();
     admin.create_topic("damaged", 1, &[]).unwrap();
@@ -165,11 +165,39 @@ fn a_damaged_batch_stops_its_lane_there_and_is_named() {
     let until = Instant::now() + Duration::from_secs(2);
     wait_until(SOON, "a while", || Instant::now() >= until);
     assert_eq!(handle.status().finished, 10);
+    let partition = laneway::TopicPartition::new("damaged", 0);
+    let committed = || admin.committed("g", std::slice::from_ref(&partition)).unwrap()[&partition].offset;
+    assert_eq!(committed(), 10);
     let said = said.lock().unwrap().clone();
-    println!("said {} times, such as: {:?}", said.len(), said.first());
+    assert_eq!(said.iter().filter(|said| said.contains("damaged-0@10")).count(), 1, "{said:?}");
+    println!("said: {said:?}");
+    // Past it by hand.
+    runtime().block_on(handle.seek(&partition, 20)).expect("a seek");
+    wait_until(SOON, "what is behind it", || handle.status().finished == 20);
+    wait_until(SOON, "its commit", || committed() == 30);
     handle.stop();
     let summary = runtime().block_on(run).unwrap().unwrap();
-    assert_eq!((summary.finished, summary.uncommitted), (10, 0));
-    let partition = laneway::TopicPartition::new("damaged", 0);
-    assert_eq!(admin.committed("g", std::slice::from_ref(&partition)).unwrap()[&partition].offset, 10);
+    assert_eq!((summary.finished, summary.uncommitted), (20, 0));
+}
+
+/// The group's offset of a topic that was deleted goes with it, and the new one's log is read from its beginning, also
+/// where it is longer than what was read of the old one.
+#[test]
+fn a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning() {
+    for protocol in support::PROTOCOLS {
+        let Some(mut scene) = Scene::new("again", 1, protocol) else { return };
+        scene.produce(10);
+        let properties = vec![("topic.metadata.refresh.interval.ms".into(), "300".into())];
+        let member = scene.member("only", &Spec { properties, ..Spec::default() });
+        scene.wait_until_finished(SOON);
+        wait_for_no_lag(&scene, &member);
+        scene.admin().delete_topic(&scene.topic).expect("deleted");
+        wait_until(SOON, "the topic to be gone", || scene.admin().partition_count(&scene.topic).is_err());
+        scene.recorder = Recorder::in_memory();
+        scene.admin().create_topic(&scene.topic, 1, &[]).expect("a topic of the same name");
+        scene.produce(25);
+        wait_until(SOON * 2, "all of the new one", || member.handle.status().finished == 35);
+        wait_for_no_lag(&scene, &member);
+        assert_eq!(member.leave().uncommitted, 0, "{protocol}");
+    }
 }

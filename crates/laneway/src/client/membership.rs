@@ -119,3 +119,26 @@ impl Membership {
         reaper.take(self);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::sys::MockCluster;
+
+    /// What the client refuses is an error that names the partition, and nothing is left paused or assigned of it. The
+    /// member makes membership anew for it.
+    #[test]
+    fn an_answer_that_the_client_does_not_take_is_an_error() {
+        let cluster = MockCluster::new("t", 1);
+        let client = cluster.client(&[]);
+        let membership =
+            Membership { main: client.consumer_queue(), replies: client.new_queue(), closing: None, client };
+        let partitions = BTreeSet::from([TopicPartition::new("t", 0)]);
+        membership.answer(&Answer::Add(partitions.clone())).unwrap();
+        let error = membership.answer(&Answer::Add(partitions.clone())).unwrap_err();
+        assert!(error.message.contains("t [0]"), "{error}");
+        assert_eq!(membership.assignment().unwrap(), partitions);
+    }
+}

@@ -103,6 +103,8 @@ pub struct FetchError {
 pub enum FetchErrorKind {
     /// The offset is not in the log: below its start, or above its end.
     OffsetOutOfRange,
+    /// The log was truncated below the offset, and what was read ends at this one. It may have grown again since.
+    Truncated(i64),
     /// A batch is damaged, or can't be decompressed.
     Damaged,
     /// The topic or partition is unknown to the brokers.

@@ -50,7 +50,13 @@ impl Fetcher for NativeFetcher {
         // In this order: what is assigned before its queue is split is delivered to the main queue.
         let handle = self.client.partition_handle(partition).map_err(failed)?;
         handle.on_ready(wake);
-        self.client.incremental_assign(&[(partition.clone(), from)]).map_err(failed)?;
+        let start = [(partition.clone(), from)];
+        // What was read up to there may be in the log no more.
+        if from.leader_epoch.is_some() && from.offset > 0 {
+            self.client.assign_validated(&start).map_err(failed)?;
+        } else {
+            self.client.incremental_assign(&start).map_err(failed)?;
+        }
         Ok(Box::new(NativePartition { handle, is_ended: false }))
     }
 
@@ -109,7 +115,19 @@ impl PartitionQueue for NativePartition {
 }
 
 fn fetch_error(what: &str, error: &KafkaError) -> FetchError {
-    FetchError::new(kind(error.code), format!("{what}: {error} ({})", error.name()))
+    let kind = truncated_to(error).map_or_else(|| kind(error.code), FetchErrorKind::Truncated);
+    FetchError::new(kind, format!("{what}: {error} ({})", error.name()))
+}
+
+/// Up to where the log still is what was read before, by the brokers' leader epochs. It stands only in the text of the
+/// error (rdkafka_offset.c, `rd_kafka_toppar_handle_OffsetForLeaderEpoch`). Where the log has no such epoch at all, it is
+/// another one: from its beginning.
+fn truncated_to(error: &KafkaError) -> Option<i64> {
+    let is_one = [codes::_AUTO_OFFSET_RESET, codes::_LOG_TRUNCATION].contains(&error.code)
+        && ["log truncation detected", "No epoch found"].iter().any(|sign| error.message.contains(sign));
+    let (_, end) = error.message.split_once("broker end offset is ").filter(|_| is_one)?;
+    let end = end.split_once(' ')?.0.parse::<i64>().ok()?;
+    Some(end.max(0))
 }
 
 fn kind(code: i32) -> FetchErrorKind {
@@ -434,6 +452,21 @@ mod tests {
         });
         std::thread::spawn(move || drop(fetched)).join().unwrap();
         assert!(client.upgrade().is_none());
+    }
+
+    #[test]
+    fn where_a_truncated_log_goes_on_is_read_out_of_what_is_said() {
+        let said = |code, text: &str| fetch_error("t-0@9", &KafkaError::new(code, text)).kind;
+        let truncated = "t [0]: Partition log truncation detected at offset 100 (leader epoch 3): broker end offset is 60 \
+                         (offset leader epoch 2). Reset to INVALID.: Local: Partition log truncation detected (broker 2)";
+        assert_eq!(said(codes::_AUTO_OFFSET_RESET, truncated), FetchErrorKind::Truncated(60));
+        let other = "No epoch found less or equal to offset 100 (leader epoch 3): broker end offset is -1 (offset leader \
+                     epoch -1). Reset using configured policy.: Local: Partition log truncation detected (broker 2)";
+        assert_eq!(said(codes::_AUTO_OFFSET_RESET, other), FetchErrorKind::Truncated(0));
+        let beyond =
+            "fetch failed due to requested offset not available on the broker: Broker: Offset out of range";
+        assert_eq!(said(codes::_AUTO_OFFSET_RESET, beyond), FetchErrorKind::OffsetOutOfRange);
+        assert_eq!(said(codes::_BAD_MSG, truncated), FetchErrorKind::Damaged);
     }
 
     #[test]

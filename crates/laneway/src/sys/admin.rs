@@ -231,10 +231,10 @@ impl Client {
 }
 
 /// How a question is to be asked; owned.
-struct Options(NonNull<rd_kafka_AdminOptions_t>);
+pub(super) struct Options(NonNull<rd_kafka_AdminOptions_t>);
 
 impl Options {
-    fn new(
+    pub(super) fn new(
         client: &Client,
         operation: rd_kafka_admin_op_t,
         token: u64,
@@ -258,6 +258,10 @@ impl Options {
             Ok(options)
         }
     }
+
+    pub(super) fn as_ptr(&self) -> *mut rd_kafka_AdminOptions_t {
+        self.0.as_ptr()
+    }
 }
 
 impl Drop for Options {
@@ -273,4 +277,4 @@ fn milliseconds(timeout: Duration) -> i32 {
 }
 
 /// What librdkafka takes at most.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3_600);
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(3_600);

@@ -142,6 +142,25 @@ impl Client {
         unsafe { KafkaError::take(native::rd_kafka_incremental_assign(self.as_ptr(), list.as_ptr())) }
     }
 
+    /// Assigns partitions, and asks their leaders whether the logs still are what was read up to these positions before
+    /// anything is fetched. librdkafka does not ask where it assigns, but where it seeks (rdkafka_partition.c,
+    /// `rd_kafka_toppar_seek`), and what it fetches before that would be told as out of range: so it is paused
+    /// meanwhile. All four are carried out in this order.
+    pub(crate) fn assign_validated(
+        &self,
+        positions: &[(TopicPartition, Position)],
+    ) -> Result<(), KafkaError> {
+        let partitions: Vec<_> = positions.iter().map(|(partition, _)| partition.clone()).collect();
+        self.pause(&partitions)?;
+        self.incremental_assign(positions)?;
+        let list = List::of_positions(positions)?;
+        // SAFETY: the client and the list are live, for both calls; an error that is answered is ours.
+        unsafe {
+            KafkaError::take(native::rd_kafka_seek_partitions(self.as_ptr(), list.as_ptr(), 0))?;
+            KafkaError::check(raw::rd_kafka_resume_partitions(self.as_ptr(), list.as_ptr()))
+        }
+    }
+
     pub(crate) fn incremental_unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
         let list = List::of_partitions(partitions)?;
         // SAFETY: the client and the list are live; an error that is answered is ours.

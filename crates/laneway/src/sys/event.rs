@@ -9,6 +9,7 @@ use rdkafka_sys as native;
 use rdkafka_sys::{rd_kafka_event_t, rd_kafka_message_t};
 
 use super::error::{KafkaError, codes, text};
+use super::groups::{GroupInfo, described};
 use super::list::{Element, NO_OFFSET, Names, read, read_element};
 use super::raw;
 
@@ -25,6 +26,8 @@ pub(crate) enum NativeEvent {
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
+    /// The answer to the question what a group is.
+    Group(Result<GroupInfo, KafkaError>),
     /// A record that went round its partition's queue.
     Record(TopicPartition, i64),
     /// An error of one partition that went round its queue.
@@ -77,6 +80,7 @@ impl Event {
             native::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
+            native::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => NativeEvent::Group(self.group()),
             native::RD_KAFKA_EVENT_FETCH => self.record(),
             native::RD_KAFKA_EVENT_STATS => {
                 // SAFETY: the event is live and of this kind; its text lives as long, and is copied.
@@ -170,6 +174,12 @@ impl Event {
                 .collect()
         };
         Ok(found)
+    }
+
+    fn group(&self) -> Result<GroupInfo, KafkaError> {
+        self.check()?;
+        // SAFETY: the event is live, of this kind, and says of no error.
+        unsafe { described(self.0.as_ptr()) }
     }
 
     fn record(&self) -> NativeEvent {

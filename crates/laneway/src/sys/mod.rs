@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod error;
 mod event;
+mod groups;
 mod headers;
 mod list;
 mod log;
@@ -32,6 +33,7 @@ pub(crate) use client::Client;
 pub(crate) use config::Config;
 pub(crate) use error::{KafkaError, codes};
 pub(crate) use event::{GroupOffset, NativeEvent};
+pub(crate) use groups::GroupInfo;
 pub(crate) use headers::NativeHeaders;
 #[cfg(test)]
 pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};

@@ -7,6 +7,7 @@ mod logged;
 #[path = "../real/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod truncated;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -52,6 +53,8 @@ fn cluster() -> Option<Cluster> {
         Some(RealKafka::start_cluster(3, options).expect("a cluster"))
     });
     let nodes = nodes.as_ref()?;
+    // One that a test froze, and failed.
+    nodes.iter().for_each(|node| drop(node.thaw()));
     for node in nodes.iter().filter(|node| node.pid().is_none()) {
         node.begin_to_start_again().expect("a node");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
 use laneway::{Consumer, ErrorKind, Event, Outcome, Protocol, Record};
-use laneway_testing::{ApiKey, Producer, unique, wait_until};
+use laneway_testing::{ApiKey, Producer, code, unique, wait_until};
 use tokio::sync::Notify;
 
 use crate::bench::{Bench, LONG};
@@ -252,4 +252,43 @@ fn a_topic_that_is_missing_is_an_error_only_where_the_consumer_is_to_end_by_itse
         bench.runtime.block_on(consumer.run(|_: Record| std::future::ready(()))).expect_err("an error");
     assert_eq!(error.kind(), ErrorKind::MissingTopic);
     assert!(error.to_string().contains(&missing));
+}
+
+/// What the client ends itself for is the end: what is in flight is cancelled, and nothing more is committed.
+#[test]
+fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothing() {
+    let bench = Bench::new(1);
+    let builder = bench.builder().protocol(Protocol::Consumer).fetcher(bench.fetcher.clone());
+    let (handle, running) = bench.run(builder, |record: Record| async move {
+        if record.offset() == 3 {
+            std::future::pending::<()>().await;
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..6, None);
+    wait_until(LONG, "what is finished is committed", || bench.committed(0) == 3);
+    wait_until(LONG, "a record is in flight", || {
+        handle.status().lanes.iter().any(|lane| lane.in_flight == 1)
+    });
+    bench.kafka.push_errors(ApiKey::CONSUMER_GROUP_HEARTBEAT, &[code::GROUP_MAX_SIZE_REACHED]);
+    let error = bench.runtime.block_on(running).unwrap().expect_err("an end with an error");
+    assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
+    assert!(error.to_string().contains("maximum size"), "{error}");
+    let events = bench.events.lock().unwrap();
+    assert!(events.iter().any(|event| matches!(event, Event::Lost { .. })), "{events:?}");
+    drop(events);
+    assert_eq!(bench.committed(0), 3);
+}
+
+/// Whatever the broker says when a member joins is told, and tried again.
+#[test]
+fn a_join_that_is_refused_is_told_and_tried_again() {
+    let bench = Bench::new(1);
+    let unknown_to_laneway = 24; // INVALID_GROUP_ID
+    bench.kafka.push_errors(ApiKey::JOIN_GROUP, &[unknown_to_laneway]);
+    let builder = bench.builder().protocol(Protocol::Cooperative).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, |_: Record| std::future::ready(()));
+    bench.fetcher.deliver(&bench.partition(0), 0..2, None);
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 2);
+    assert!(bench.errors().iter().any(|error| error.contains("JoinGroup failed")), "{:?}", bench.errors());
+    bench.end(running);
 }

@@ -5,12 +5,14 @@
 mod crashes;
 mod cycles;
 mod deadlines;
+mod endure;
 mod keyed;
 mod keyed_prove;
 mod lanes;
 mod memory;
 mod moves;
 mod parity;
+mod protocols;
 mod prove;
 mod retries;
 mod statics;

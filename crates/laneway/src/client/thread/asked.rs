@@ -74,6 +74,12 @@ impl ClientThread {
         self.answer_asked();
     }
 
+    /// A seek that nobody asked for.
+    pub(super) fn go_on_at(&mut self, partition: TopicPartition, offset: i64) {
+        let number = self.asked.number();
+        self.input(Input::Seek { number, partition, offset });
+    }
+
     /// Gives back what the member has answered.
     pub(super) fn answer_asked(&mut self) {
         for (number, result) in std::mem::take(&mut self.world.answered) {

@@ -41,6 +41,7 @@ impl ClientThread {
         match error.code {
             codes::GROUP_AUTHORIZATION_FAILED => return self.on_group_refused(&error.message, fatal),
             codes::TOPIC_AUTHORIZATION_FAILED => return self.on_topic_refused(&error.message, true),
+            codes::INCONSISTENT_GROUP_PROTOCOL => return self.on_inconsistent_protocol(error.message),
             code if is_refusal(code) || is_alert(&error.message) => {
                 return self.on_connection_refused(&error.message);
             }
@@ -172,14 +173,19 @@ impl ClientThread {
         self.event(Event::Error { message });
     }
 
-    fn say_refused(&mut self, message: String) {
+    pub(super) fn say_refused(&mut self, message: String) {
+        self.say_now_and_then(format!("{message}; trying on"));
+    }
+
+    /// What does not change is said once a minute.
+    pub(super) fn say_now_and_then(&mut self, message: String) {
         let now = Instant::now();
         self.refusals_said.retain(|(said, _)| now.duration_since(*said) < SAY_AGAIN);
         // What differs is how long librdkafka waited, in parentheses.
         let gist = message.split(" (").next().unwrap_or_default().to_owned();
         if !self.refusals_said.iter().any(|(_, said)| *said == gist) {
             self.refusals_said.push((now, gist));
-            self.event(Event::Error { message: format!("{message}; trying on") });
+            self.event(Event::Error { message });
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod asked;
 mod errors;
+mod protocol;
+mod queues;
 mod stalls;
 mod subscription;
 
@@ -24,6 +26,7 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use asked::Asked;
 use errors::commit_refusal;
+use protocol::Mismatch;
 use stalls::Stalls;
 use subscription::Change;
 
@@ -33,7 +36,7 @@ use crate::dead_letters::{Letters, Topics};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
 use crate::failures::StallAction;
-use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
+use crate::fetcher::{Fetcher, FetcherEvent};
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
@@ -100,6 +103,7 @@ struct ClientThread {
     /// No broker has let us in yet, and one has refused to: since when, and what it said.
     refused: Option<(Instant, String)>,
     refusals_said: Vec<(Instant, String)>,
+    mismatch: Mismatch,
     /// Lanes that may not read, since when.
     refused_lanes: Vec<(Instant, LaneId)>,
     /// Since when there are, or were, lanes.
@@ -208,6 +212,7 @@ impl ClientThread {
             down_said: None,
             refused: None,
             refusals_said: Vec::new(),
+            mismatch: Mismatch::default(),
             refused_lanes: Vec::new(),
             reading_since: None,
             idle_since: None,
@@ -267,16 +272,7 @@ impl ClientThread {
                 self.world.lane_has_ended(&lane);
             }
             Message::NoToken(error) => self.on_no_token(error),
-            Message::Lane(LaneMessage::QueueFailed(lane, error)) if error.kind == FetchErrorKind::Refused => {
-                self.on_lane_refused(lane, &error.message);
-            }
-            Message::Lane(LaneMessage::QueueFailed(lane, error)) => {
-                let out_of_range = error.kind == FetchErrorKind::OffsetOutOfRange;
-                self.event(Event::Error {
-                    message: format!("{error}; reading again from where {lane} stands"),
-                });
-                self.input(Input::LaneFailed { lane, out_of_range });
-            }
+            Message::Lane(LaneMessage::QueueFailed(lane, error)) => self.on_queue_failed(lane, &error),
             Message::Lane(LaneMessage::LetGo(lane)) => {
                 self.event(Event::Error {
                     message: format!(
@@ -319,6 +315,9 @@ impl ClientThread {
     fn begin_stop(&mut self, reason: StopReason) {
         if self.stop.is_none() {
             self.stop = Some((reason, Instant::now()));
+            if self.is_not_taken() {
+                self.input(Input::Fatal("the group does not take this member".into()));
+            }
         }
         self.input(Input::Stop);
     }
@@ -357,6 +356,7 @@ impl ClientThread {
         match event {
             NativeEvent::Rebalance { assign: true, partitions } => {
                 self.note_standing();
+                self.protocol_is_accepted();
                 self.input(Input::Assign(partitions));
             }
             NativeEvent::Rebalance { assign: false, partitions } => {
@@ -384,6 +384,7 @@ impl ClientThread {
                 self.input(Input::Committed { token, result });
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
+            NativeEvent::Group(group) => self.on_group(&group),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
             NativeEvent::Statistics(json) => {
                 self.event(Event::Statistics { client: NativeClient::Membership, json });
@@ -455,6 +456,7 @@ impl ClientThread {
         self.take_turns();
         self.look_for_blocked_lanes(now);
         self.end_if_refused();
+        self.look_for_a_silent_refusal(now);
         self.start_refused_lanes_again();
         if let Some(error) = self.world.fatal_error() {
             self.on_membership_error(error, true);
