@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::failures::{GiveUp, StormGuard};
 use crate::fetcher::Fetcher;
+use crate::hooks::{Hooks, LaneHooks};
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
@@ -50,6 +51,7 @@ pub struct Builder {
     pub(crate) memory: u64,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
 }
 
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -102,6 +104,7 @@ impl Default for Builder {
             memory: DEFAULT_MEMORY,
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
+            hooks: None,
         }
     }
 }
@@ -337,6 +340,13 @@ impl Builder {
     /// consumer runs on, and each time before the last one expires.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Some(Arc::new(provider));
+        self
+    }
+
+    /// Has `hooks` called around the coming and going of lanes: before a lane takes its first record, before its
+    /// partition is given back, and after an assignment, a revoke or a loss. Default: none.
+    pub fn hooks(mut self, hooks: impl LaneHooks) -> Self {
+        self.hooks = Some(Arc::new(hooks));
         self
     }
 

@@ -279,6 +279,7 @@ impl Consumer {
                 },
                 letters: None,
                 guard: builder.storm_guard.map(Bucket::new),
+                hooks: builder.hooks,
                 stall_after: builder.stall_after,
             },
             dead_letters: builder.dead_letters,
@@ -291,6 +292,7 @@ impl Consumer {
             brokers: builder.brokers,
             group: builder.group,
             spawn,
+            runtime: current_runtime()?,
             fetcher,
             topic_client,
         };

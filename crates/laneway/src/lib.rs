@@ -37,6 +37,7 @@ mod failures;
 pub mod fetcher;
 mod handle;
 mod handler;
+mod hooks;
 mod lane;
 pub mod manual;
 mod oauth;
@@ -63,6 +64,7 @@ pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };
+pub use hooks::{HookError, LaneHooks};
 pub use lane::MemoryStatus;
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use oauth::{Token, TokenProvider};

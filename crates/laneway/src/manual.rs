@@ -58,6 +58,18 @@
 //! the dead letters. [`Builder::timeout`](crate::Builder::timeout) limits one try, and
 //! [`Builder::stall_after`](crate::Builder::stall_after) says when a handler that takes long is told of.
 //!
+//! # Hooks
+//!
+//! [`Builder::hooks`](crate::Builder::hooks) has code of yours called around the coming and going of lanes, on your runtime:
+//! [`before_open`](crate::LaneHooks::before_open) before a lane's first record, to load what belongs to a partition;
+//! [`before_close`](crate::LaneHooks::before_close) behind its last one and before the partition is given back, to store it;
+//! and, after the fact, of an assignment, a revoke, a loss. What one member stored in `before_close` is there for the
+//! `before_open` of the next one, where a partition moves with grace. A hook that hangs is dropped at the drain deadline.
+//!
+//! What is finished is committed once a second, whatever is stored when. After a crash a partition begins at what was
+//! committed, with what was stored last: state that must match the offsets exactly is stored by the handler, with each
+//! record or batch.
+//!
 //! # Steering
 //!
 //! A [`Handle`](crate::Handle) stops and drains a consumer, shows its [`Status`](crate::Status), commits at once, pauses,

@@ -18,6 +18,7 @@ use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
 use crate::fetcher::{Fetcher, PartitionQueue, Wake};
+use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Memory, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, Queue};
@@ -61,6 +62,8 @@ pub(crate) struct World {
     pub(super) void: BTreeSet<LaneId>,
     /// What the member has answered.
     pub(super) answered: Vec<(u64, Result<(), String>)>,
+    /// Calls the hooks that come after.
+    pub(super) after: Option<After>,
     pub(super) fixed: Fixed,
 }
 
@@ -437,6 +440,9 @@ impl Port for World {
             Report::Answered { number, result } => return self.answered.push((number, result)),
             Report::Error(message) => Event::Error { message },
         };
+        if let Some(after) = &mut self.after {
+            after.note(&event);
+        }
         self.event(event);
     }
 }

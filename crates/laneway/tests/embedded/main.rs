@@ -4,6 +4,7 @@
 mod bench;
 mod failures;
 mod handlers;
+mod hooks;
 mod maps;
 mod memory;
 mod ordering;

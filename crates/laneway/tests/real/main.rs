@@ -5,6 +5,7 @@
 mod crashes;
 mod cycles;
 mod deadlines;
+mod hooks;
 mod keyed;
 mod lanes;
 mod memory;

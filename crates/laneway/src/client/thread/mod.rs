@@ -31,6 +31,7 @@ use crate::dead_letters::Letters;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
 use crate::fetcher::{FetchErrorKind, Fetcher, FetcherEvent};
+use crate::hooks::After;
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
@@ -53,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) on_event: EventSink,
     pub(crate) board: Arc<Board>,
     pub(crate) spawn: Spawn,
+    /// What lanes run on.
+    pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) fetcher: Box<dyn Fetcher>,
     /// Looks for topics; the fetcher's own client, where it has one.
     pub(crate) topic_client: Arc<Client>,
@@ -141,6 +144,10 @@ impl ClientThread {
             })?));
         }
         let memory = work.memory.clone();
+        let after = work
+            .hooks
+            .clone()
+            .map(|hooks| After::start(hooks, &setup.runtime, work.stall_after, tell.clone()));
         let fixed = Fixed {
             memory,
             started: now,
@@ -178,6 +185,7 @@ impl ClientThread {
             paused: BTreeSet::new(),
             void: BTreeSet::new(),
             answered: Vec::new(),
+            after,
             fixed,
         };
         Ok(Self {
@@ -243,6 +251,9 @@ impl ClientThread {
     fn input(&mut self, input: Input) {
         let now = self.world.fixed.started.elapsed();
         self.member.input(now, input, &mut self.world);
+        if let Some(after) = &mut self.world.after {
+            after.send();
+        }
     }
 
     fn on_message(&mut self, message: Message) {
@@ -589,11 +600,17 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
+        let World { fetcher, reaper, membership, answers, asked, fixed, after, .. } = self.world;
         reaper.take((fetcher, membership, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
+        let given_up = after.and_then(|after| after.finish(by.unwrap_or_else(|| Instant::now() + REAP)));
+        let told = self.received.try_iter().filter_map(|message| match message {
+            Message::Lane(LaneMessage::Told(message)) => Some(message),
+            _ => None,
+        });
+        told.chain(given_up).for_each(|message| on_event(&Event::Error { message }));
         let patience = Instant::now() + REAP;
         let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {
