@@ -157,6 +157,9 @@ impl Letters {
         if let Timestamp::Create(time) | Timestamp::LogAppend(time) = record.timestamp() {
             headers.insert(3, ("laneway.timestamp", time.to_string()));
         }
+        if self.group.is_empty() {
+            headers.retain(|(name, _)| *name != "laneway.group");
+        }
         headers
     }
 

@@ -26,6 +26,7 @@
 #![deny(unsafe_code)]
 
 mod apart;
+mod assign;
 mod builder;
 mod client;
 mod config;
@@ -54,6 +55,7 @@ mod sys;
 mod typed;
 
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
+pub use assign::Start;
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, StopReason, Summary};

@@ -76,6 +76,16 @@
 //! resumes and moves lanes, changes the subscription and the concurrency, and asks the brokers for committed offsets,
 //! offsets at times and the bounds of logs. It waits on the caller's side; the client thread waits for nobody.
 //!
+//! # Without a group
+//!
+//! [`Builder::assign`](crate::Builder::assign) reads partitions that are named, each from the beginning, the end, an offset
+//! or a time, in no group: for tools that read a topic once, for replicas that each read all of it, and where the position is
+//! kept somewhere else. Lanes, order, failures, hooks and handles are the same; nothing is committed, so what a handle
+//! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). A topic that is deleted and made again
+//! goes on where its lane stood if the new log has that offset, and else as
+//! [`Builder::offset_reset`](crate::Builder::offset_reset) says: start anew where that matters. The principal needs no
+//! permission for any group.
+//!
 //! # Consumers and runtimes
 //!
 //! Any number of consumers may run in one process; each has its own threads and clients, also in one group. A

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod by_hand;
 mod failures;
 mod handlers;
 mod hooks;

@@ -2,6 +2,7 @@
 //! all three protocols. Skipped, with a line, where there is no Java or Maven; see `real_kafka_or_skip`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod by_hand;
 mod crashes;
 mod cycles;
 mod deadlines;

@@ -1,6 +1,7 @@
 //! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
 
 mod asked;
+mod by_hand;
 mod errors;
 mod subscription;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns};
 
 use crate::client::board::{Board, Shown, ShownLane};
+use crate::client::by_hand::ByHand;
 use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
@@ -25,6 +27,7 @@ use asked::Asked;
 use errors::commit_refusal;
 use subscription::Change;
 
+use crate::assign::Assigned;
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
 use crate::dead_letters::Letters;
@@ -40,6 +43,8 @@ use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 pub(crate) struct Setup {
     pub(crate) clients: Clients,
     pub(crate) patterns: Patterns,
+    /// Without a group: what is read.
+    pub(crate) assigned: Option<Assigned>,
     pub(crate) brokers: String,
     pub(crate) group: String,
     pub(crate) settings: Settings,
@@ -164,6 +169,7 @@ impl ClientThread {
         };
         let world = World {
             membership: None,
+            by_hand: setup.assigned.map(ByHand::new),
             fetcher: setup.fetcher,
             answers,
             asked,
@@ -243,7 +249,9 @@ impl ClientThread {
             self.show_topics_after_a_commit();
             self.answer_asked();
             self.fail_in_trouble();
-            std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
+            if !self.world.by_hand.as_ref().is_some_and(ByHand::has_more) {
+                std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
+            }
         }
         self.end()
     }
@@ -323,6 +331,9 @@ impl ClientThread {
     }
 
     fn poll_clients(&mut self) {
+        for input in self.world.by_hand.as_mut().map(ByHand::take).unwrap_or_default() {
+            self.input(input);
+        }
         while let Some(event) = self.world.membership.as_ref().and_then(|membership| membership.poll()) {
             self.on_native(event);
         }
@@ -537,13 +548,14 @@ impl ClientThread {
         if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
             self.member_id = membership.client().member_id();
         }
+        let has_group = self.world.by_hand.is_none();
         let lanes = self
             .member
             .lanes()
             .map(|(id, stage, committed)| ShownLane {
                 id: id.clone(),
                 stage,
-                committed,
+                committed: committed.filter(|_| has_group),
                 shared: self.world.lanes.get(id).cloned(),
                 paused: self.world.paused.contains(id),
             })

@@ -39,6 +39,9 @@ impl ClientThread {
             let message = format!("the topic for dead letters, \"{letters}\", does not exist");
             self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
         }
+        if self.world.by_hand.is_some() {
+            return self.on_assigned_topics(seen);
+        }
         let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
         for topic in seen.missing {
             if ends_by_itself && self.world.known.is_none() {
