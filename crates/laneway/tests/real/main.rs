@@ -15,6 +15,7 @@ mod parity;
 mod prove;
 mod statics;
 mod streams;
+mod subscribe;
 mod superseded;
 mod support;
 mod thrown_out;
