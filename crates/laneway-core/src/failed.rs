@@ -12,7 +12,7 @@ pub struct Failed {
     pub offset: i64,
     /// Its time there, if it has one. All times are milliseconds since 1970 (UTC).
     pub timestamp: Option<i64>,
-    /// The group that could not handle it.
+    /// The group that could not handle it; empty: there was none.
     pub group: String,
     /// Tries so far, wherever they were.
     pub attempts: u32,
@@ -46,8 +46,10 @@ impl Failed {
             (OFFSET, self.offset.to_string()),
         ];
         headers.extend(self.timestamp.map(|time| (TIMESTAMP, time.to_string())));
+        if !self.group.is_empty() {
+            headers.push((GROUP, self.group.clone()));
+        }
         headers.extend([
-            (GROUP, self.group.clone()),
             (ATTEMPTS, self.attempts.to_string()),
             (FIRST_FAILURE, self.first_failure.to_string()),
             (LAST_FAILURE, self.last_failure.to_string()),
@@ -82,7 +84,7 @@ impl Failed {
             partition: tail.number(PARTITION)?,
             offset: tail.number(OFFSET)?,
             timestamp: tail.number_if_any(TIMESTAMP)?,
-            group: tail.text(GROUP)?,
+            group: tail.find(GROUP)?.unwrap_or_default().to_owned(),
             attempts: tail.number(ATTEMPTS)?,
             first_failure: tail.number(FIRST_FAILURE)?,
             last_failure: tail.number(LAST_FAILURE)?,

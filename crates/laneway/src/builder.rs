@@ -5,23 +5,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use laneway_core::TopicPartition;
+
+use crate::assign::{self, Start};
 use crate::config::{OffsetReset, Protocol};
 use crate::consumer::Consumer;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::failures::{GiveUp, StallAction, StormGuard};
 use crate::fetcher::Fetcher;
+use crate::hooks::{Hooks, LaneHooks};
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
 use crate::retry_topics::RetryTopics;
 
-/// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic; everything else has a default.
+/// Sets up a [`Consumer`]. Needs brokers, a group and at least one topic (or, without a group, partitions that are
+/// assigned by hand); everything else has a default.
 #[must_use]
 pub struct Builder {
     pub(crate) brokers: String,
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
+    pub(crate) assigned: Option<Vec<(TopicPartition, Start)>>,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) protocol: Protocol,
     pub(crate) instance_id: Option<String>,
@@ -53,6 +59,7 @@ pub struct Builder {
     pub(crate) stall: Option<(Duration, StallAction)>,
     pub(crate) offset_map_limit: usize,
     pub(crate) tokens: Option<Arc<dyn Source>>,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
 }
 
 pub(crate) type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -76,6 +83,7 @@ impl Default for Builder {
             brokers: String::new(),
             group: String::new(),
             topics: Vec::new(),
+            assigned: None,
             properties: Vec::new(),
             protocol: Protocol::default(),
             instance_id: None,
@@ -107,6 +115,7 @@ impl Default for Builder {
             stall: None,
             offset_map_limit: laneway_core::map::DEFAULT_LIMIT,
             tokens: None,
+            hooks: None,
         }
     }
 }
@@ -119,6 +128,7 @@ impl fmt::Debug for Builder {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("topics", &self.topics)
+            .field("assigned", &self.assigned)
             .field("properties", &properties)
             .field("protocol", &self.protocol)
             .finish_non_exhaustive()
@@ -141,6 +151,37 @@ impl Builder {
     /// The topics to read. A name that starts with `^` is a regular expression.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads these partitions, each from where it says, without a group: in the place of [`Builder::group`] and
+    /// [`Builder::topics`].
+    ///
+    /// There is no membership, no rebalance and no commit: nothing outlives the consumer, and who else reads the same
+    /// partitions is nobody's business here. All else is as ever: a lane for each partition, its order, handlers and
+    /// streams, failures and dead letters, [`Handle::seek`](crate::Handle::seek) and pauses, the end at the end, a stop
+    /// that drains. A partition that does not exist ends the consumer at its start
+    /// ([`ErrorKind::MissingTopic`](crate::ErrorKind::MissingTopic)). A topic that is deleted later is told of
+    /// ([`Event::TopicMissing`]), and its lanes are read again where they stand until it is back.
+    ///
+    /// ```no_run
+    /// # async fn example(position_of_last_time: i64) -> Result<(), laneway::Error> {
+    /// use laneway::{Consumer, Record, Start, TopicPartition};
+    ///
+    /// let consumer = Consumer::builder()
+    ///     .brokers("localhost:9092")
+    ///     .assign([
+    ///         (TopicPartition::new("orders", 0), Start::Offset(position_of_last_time)),
+    ///         (TopicPartition::new("orders", 1), Start::Beginning),
+    ///     ])
+    ///     .exit_at_end(true)
+    ///     .build()?;
+    /// consumer.run(|record: Record| async move { println!("{}", record.offset()) }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn assign(mut self, partitions: impl IntoIterator<Item = (TopicPartition, Start)>) -> Self {
+        self.assigned.get_or_insert_default().extend(partitions);
         self
     }
 
@@ -395,6 +436,13 @@ impl Builder {
         self
     }
 
+    /// Has `hooks` called around the coming and going of lanes: before a lane takes its first record, before its
+    /// partition is given back, and after an assignment, a revoke or a loss. Default: none.
+    pub fn hooks(mut self, hooks: impl LaneHooks) -> Self {
+        self.hooks = Some(Arc::new(hooks));
+        self
+    }
+
     /// Allows drains longer than the rebalance timeout: only for tests of being thrown out.
     #[doc(hidden)]
     pub fn allow_drains_longer_than_the_rebalance_timeout(mut self) -> Self {
@@ -419,25 +467,60 @@ impl Builder {
         Consumer::new(self)
     }
 
-    /// Checks what every question to the cluster needs.
+    /// Checks what every question about a group needs.
     pub(crate) fn check_addresses(&self) -> Result<(), Error> {
-        let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
-        if self.brokers.is_empty() {
-            return refuse("no brokers: HOST:PORT is wanted, several separated by commas".into());
-        }
-        for broker in self.brokers.split(',') {
-            check_broker(broker.trim())?;
-        }
+        self.check_brokers()?;
         if self.group.is_empty() {
-            return refuse("no group: the name of a consumer group is wanted".into());
+            let message = "no group: the name of a consumer group is wanted";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(())
+    }
+
+    fn check_brokers(&self) -> Result<(), Error> {
+        if self.brokers.is_empty() {
+            let message = "no brokers: HOST:PORT is wanted, several separated by commas";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.brokers.split(',').try_for_each(|broker| check_broker(broker.trim()))
+    }
+
+    /// Checks what only one of both can have: a group, or partitions that are assigned by hand.
+    fn check_assigned(&self, given: &[(TopicPartition, Start)]) -> Result<(), Error> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
+        if !self.group.is_empty() {
+            return refuse(
+                "partitions are assigned by hand, and a group is given: a group assigns its partitions itself. Give \
+                 a group and topics, or partitions without a group",
+            );
+        }
+        if !self.topics.is_empty() {
+            return refuse(
+                "partitions are assigned by hand, and topics are given: only a group can assign all partitions of a \
+                 topic. Give a group and topics, or partitions alone",
+            );
+        }
+        if self.instance_id.is_some() {
+            return refuse("an instance id is for members of a group, and partitions are assigned by hand");
+        }
+        if !self.retry_topics.is_empty() {
+            return refuse("retry topics are read by a group, and partitions are assigned by hand");
+        }
+        if assign::checked(given)?.is_empty() {
+            return refuse("no partition is assigned: at least one is wanted");
         }
         Ok(())
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.check_addresses()?;
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
-        if self.topics.is_empty() {
+        if let Some(given) = &self.assigned {
+            self.check_brokers()?;
+            self.check_assigned(given)?;
+        } else {
+            self.check_addresses()?;
+        }
+        if self.topics.is_empty() && self.assigned.is_none() {
             return refuse(
                 "no topics: at least one name, or a regular expression that starts with \"^\"".into(),
             );

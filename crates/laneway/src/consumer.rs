@@ -1,5 +1,6 @@
 //! A consumer, and what runs it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::apart::{Blocking, BlockingBatches, Spawned};
+use crate::assign;
 use crate::builder::Builder;
 use crate::client::{Board, Mailbox, Message, Patterns, Setup, Spawn, spawn as start_thread};
 use crate::config::{OffsetReset, Protocol};
@@ -80,8 +82,10 @@ impl Consumer {
     pub(crate) fn new(builder: Builder) -> Result<Self, Error> {
         builder.check()?;
         let clients = Clients::new(&builder)?;
-        let patterns =
-            Patterns::new(&builder.topics, builder.dead_letters.as_deref(), &builder.retry_topics)?;
+        let assigned = builder.assigned.iter().flatten().map(|(partition, _)| partition.topic.to_string());
+        let topics: BTreeSet<String> = builder.topics.iter().cloned().chain(assigned).collect();
+        let topics: Vec<String> = topics.into_iter().collect();
+        let patterns = Patterns::new(&topics, builder.dead_letters.as_deref(), &builder.retry_topics)?;
         let (mailbox, received) = Mailbox::new();
         let (ended, _) = watch::channel(false);
         let default = if builder.ordering == Ordering::Partition { usize::MAX } else { DEFAULT_CONCURRENCY };
@@ -249,8 +253,11 @@ impl Consumer {
         let setup = Setup {
             clients,
             patterns,
+            assigned: builder.assigned.as_deref().map(assign::checked).transpose()?,
             settings: Settings {
                 protocol: match builder.protocol {
+                    // The member of no group is always steady, as that of one is with KIP-848.
+                    _ if builder.assigned.is_some() => laneway_core::Protocol::Consumer,
                     Protocol::Eager => laneway_core::Protocol::Eager,
                     Protocol::Cooperative => laneway_core::Protocol::Cooperative,
                     Protocol::Consumer => laneway_core::Protocol::Consumer,
@@ -289,6 +296,7 @@ impl Consumer {
                 letters: None,
                 retries: builder.retry_topics,
                 guard: builder.storm_guard.map(Bucket::new),
+                hooks: builder.hooks,
                 stall_after: builder.stall_after,
                 stall: builder.stall.map(|(limit, _)| limit),
             },
@@ -303,6 +311,7 @@ impl Consumer {
             brokers: builder.brokers,
             group: builder.group,
             spawn,
+            runtime: current_runtime()?,
             fetcher,
             topic_client,
         };

@@ -17,7 +17,8 @@ pub struct Error {
 pub enum ErrorKind {
     /// A setting is missing, malformed or contradicts another. Nothing was consumed.
     Config,
-    /// A topic does not exist, and the consumer was to end by itself. Nothing was consumed.
+    /// A topic does not exist, and the consumer was to end by itself; or a partition that was assigned by hand does not.
+    /// Nothing was consumed.
     MissingTopic,
     /// No broker was reached for 30 s after the start.
     NoBroker,

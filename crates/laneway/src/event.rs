@@ -132,6 +132,6 @@ pub enum StartedFrom {
     End,
     /// The lane was started again by Laneway itself, where it stood.
     Restart,
-    /// It was told to begin there ([`Handle::seek`](crate::Handle::seek)).
+    /// It was told to begin there ([`Handle::seek`](crate::Handle::seek), [`Builder::assign`](crate::Builder::assign)).
     Seek,
 }

@@ -103,7 +103,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::NotAssigned`] if a partition was lost before its commit was acknowledged: what was finished of it
-    /// comes again. [`ErrorKind::Ended`] if the consumer ends first.
+    /// comes again. [`ErrorKind::Config`] without a group ([`Builder::assign`]). [`ErrorKind::Ended`] if the consumer
+    /// ends first.
     ///
     /// # Cancellation
     /// Dropping the future only ends the waiting: once it was polled, the commit is on its way.
@@ -201,7 +202,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::Unanswered`] if the broker refuses, also if only for one partition, or does not answer within
-    /// 10 s; [`ErrorKind::Ended`] if the consumer has ended.
+    /// 10 s; [`ErrorKind::Config`] without a group ([`Builder::assign`]); [`ErrorKind::Ended`] if the consumer has ended.
     ///
     /// # Cancellation
     /// Dropping the future drops the answer.
@@ -230,7 +231,7 @@ impl Handle {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a negative timestamp; else as [`Handle::committed`].
+    /// [`ErrorKind::Config`] for a negative timestamp; else as [`Handle::watermarks`].
     ///
     /// # Cancellation
     /// Dropping the future drops the answer.
@@ -261,7 +262,8 @@ impl Handle {
     /// ```
     ///
     /// # Errors
-    /// As [`Handle::committed`].
+    /// [`ErrorKind::Unanswered`] if the broker refuses, also if only for one partition, or does not answer within
+    /// 10 s; [`ErrorKind::Ended`] if the consumer has ended.
     ///
     /// # Cancellation
     /// Dropping the future drops the answer.
@@ -302,8 +304,8 @@ impl Handle {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a name or an expression that is neither, for none at all, and if the topic for dead
-    /// letters is among them: nothing is changed. [`ErrorKind::Ended`] if the consumer has ended.
+    /// [`ErrorKind::Config`] for a name or an expression that is neither, for none at all, if the topic for dead
+    /// letters is among them, and without a group ([`Builder::assign`]): nothing is changed. [`ErrorKind::Ended`] if the consumer has ended.
     ///
     /// # Cancellation
     /// Dropping the future only ends the waiting.
@@ -327,8 +329,8 @@ impl Handle {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotAssigned`] if the group does not know this member (yet); [`ErrorKind::Ended`] if the consumer
-    /// has ended.
+    /// [`ErrorKind::NotAssigned`] if the group does not know this member (yet); [`ErrorKind::Config`] without a group
+    /// ([`Builder::assign`]); [`ErrorKind::Ended`] if the consumer has ended.
     ///
     /// # Cancellation
     /// Dropping the future drops the answer.

@@ -26,6 +26,7 @@
 #![deny(unsafe_code)]
 
 mod apart;
+mod assign;
 mod builder;
 mod client;
 mod config;
@@ -37,6 +38,7 @@ mod failures;
 pub mod fetcher;
 mod handle;
 mod handler;
+mod hooks;
 mod lane;
 pub mod manual;
 mod oauth;
@@ -54,6 +56,7 @@ mod sys;
 mod typed;
 
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
+pub use assign::Start;
 pub use builder::{Builder, StuckHandlers};
 pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, StopReason, Summary};
@@ -64,6 +67,7 @@ pub use handle::{GroupMetadata, Handle};
 pub use handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
 };
+pub use hooks::{HookError, LaneHooks};
 pub use lane::MemoryStatus;
 pub use laneway_core::{Epoch, LaneId, Position, TopicPartition};
 pub use oauth::{Token, TokenProvider};

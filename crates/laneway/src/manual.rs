@@ -61,11 +61,33 @@
 //! past [`Builder::stall`](crate::Builder::stall) it is a stall, and the member may leave for it. All of it, with the names
 //! of headers, is in [docs/FAILURES.md](https://github.com/laneway-rs/laneway/blob/main/docs/FAILURES.md).
 //!
+//! # Hooks
+//!
+//! [`Builder::hooks`](crate::Builder::hooks) has code of yours called around the coming and going of lanes, on your runtime:
+//! [`before_open`](crate::LaneHooks::before_open) before a lane's first record, to load what belongs to a partition;
+//! [`before_close`](crate::LaneHooks::before_close) behind its last one and before the partition is given back, to store it;
+//! and, after the fact, of an assignment, a revoke, a loss. What one member stored in `before_close` is there for the
+//! `before_open` of the next one, where a partition moves with grace. A hook that hangs is dropped at the drain deadline.
+//!
+//! What is finished is committed once a second, whatever is stored when. After a crash a partition begins at what was
+//! committed, with what was stored last: state that must match the offsets exactly is stored by the handler, with each
+//! record or batch.
+//!
 //! # Steering
 //!
 //! A [`Handle`](crate::Handle) stops and drains a consumer, shows its [`Status`](crate::Status), commits at once, pauses,
 //! resumes and moves lanes, changes the subscription and the concurrency, and asks the brokers for committed offsets,
 //! offsets at times and the bounds of logs. It waits on the caller's side; the client thread waits for nobody.
+//!
+//! # Without a group
+//!
+//! [`Builder::assign`](crate::Builder::assign) reads partitions that are named, each from the beginning, the end, an offset
+//! or a time, in no group: for tools that read a topic once, for replicas that each read all of it, and where the position is
+//! kept somewhere else. Lanes, order, failures, hooks and handles are the same; nothing is committed, so what a handle
+//! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). A topic that is deleted and made again
+//! goes on where its lane stood if the new log has that offset, and else as
+//! [`Builder::offset_reset`](crate::Builder::offset_reset) says: start anew where that matters. The principal needs no
+//! permission for any group.
 //!
 //! # Consumers and runtimes
 //!

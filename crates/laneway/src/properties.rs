@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::assign::NATIVE_GROUP;
 use crate::builder::Builder;
 use crate::config::Protocol;
 use crate::error::{Error, ErrorKind};
@@ -48,7 +49,10 @@ impl Clients {
         clients.check_deadlines(builder)?;
         clients.check_tokens()?;
         clients.membership_config()?;
-        clients.session = clients.membership_milliseconds("session.timeout.ms")?;
+        // Nobody waits for a consumer without a group.
+        if builder.assigned.is_none() {
+            clients.session = clients.membership_milliseconds("session.timeout.ms")?;
+        }
         clients.fetcher_config()?;
         Ok(clients)
     }
@@ -138,10 +142,11 @@ impl Clients {
 
     /// What the design needs, whatever else is set.
     fn set_fixed(&mut self, builder: &Builder) {
+        let group = if builder.assigned.is_some() { NATIVE_GROUP } else { &builder.group };
         for properties in [&mut self.membership, &mut self.fetcher] {
             for (key, value) in [
                 ("bootstrap.servers", builder.brokers.as_str()),
-                ("group.id", builder.group.as_str()),
+                ("group.id", group),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
                 ("allow.auto.create.topics", "false"),
@@ -235,7 +240,7 @@ impl Clients {
             ));
         }
         let needed = builder.drain_deadline + GRACE;
-        if needed >= limit && !builder.allow_long_drain {
+        if needed >= limit && !builder.allow_long_drain && builder.assigned.is_none() {
             let (drain, limit) = (builder.drain_deadline, limit);
             return Err(Error::new(
                 ErrorKind::Config,
@@ -293,6 +298,11 @@ fn refusal(builder: &Builder, key: &str, value: &str) -> Option<String> {
     let contradicts = |typed: &str, with: &str| {
         (value != with).then(|| format!("it contradicts {typed}, which says \"{with}\""))
     };
+    let is_of_a_group =
+        MEMBERSHIP_ONLY.contains(&key) || ["group.id", "group.instance.id", "group.protocol"].contains(&key);
+    if is_of_a_group && builder.assigned.is_some() {
+        return Some("it is about a group, and partitions are assigned by hand".into());
+    }
     match key {
         "bootstrap.servers" | "metadata.broker.list" => contradicts("the brokers", &builder.brokers),
         "group.id" => contradicts("the group", &builder.group),

@@ -3,6 +3,7 @@
 
 mod asks;
 mod board;
+mod by_hand;
 mod mailbox;
 mod maps;
 mod membership;

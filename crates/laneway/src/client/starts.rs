@@ -1,13 +1,14 @@
 //! A search for where partitions start: the committed offsets, and both ends of each log, asked for at
-//! once and put together when all have answered.
+//! once and put together when all have answered. Without a group it is said where they start, and nothing is committed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use laneway_core::{Found, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
+use laneway_core::{Found, From, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
+use crate::assign::{Assigned, Start};
 use crate::fetcher::Wake;
 use crate::retry_topics::RetryTopics;
 use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
@@ -18,11 +19,15 @@ pub(crate) struct Search {
     token: u64,
     asked: Instant,
     wanted: Vec<Want>,
+    /// Without a group: where partitions start.
+    given: Option<Assigned>,
     committed: Answer<Option<(Position, String)>>,
     /// Brings what is committed, from the thread that waits for it.
     awaited: Receiver<Result<Committed, KafkaError>>,
     starts: Answer<Position>,
     ends: Answer<Position>,
+    /// The first records that are not older than what is given.
+    times: Answer<Position>,
 }
 
 /// What has come of one of the questions: by partition, or why it failed as a whole.
@@ -54,12 +59,14 @@ pub(crate) struct Rules<'a> {
 /// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
 const STARTS: u64 = 1;
 const ENDS: u64 = 2;
+const TIMES: u64 = 0;
 
 impl Search {
-    /// Asks all three questions. `wake` is called when what is committed is known.
+    /// Asks all questions. `wake` is called when what is committed is known.
     pub(crate) fn ask(
         token: u64,
         wanted: &[Want],
+        given: Option<&Assigned>,
         client: &Arc<Client>,
         queue: &Queue,
         wake: &Wake,
@@ -68,27 +75,44 @@ impl Search {
         let partitions: Vec<TopicPartition> = wanted.iter().map(|want| want.partition.clone()).collect();
         let asked = |question: u64| token * 4 + question;
         let failed = |result: Result<(), KafkaError>| result.err();
+        let ask = |wanted: &[(TopicPartition, OffsetSpec)], question| {
+            client.list_offsets(wanted, read_committed, queue, asked(question), TIMEOUT)
+        };
         let list = |spec, question| {
             let wanted: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-            client.list_offsets(&wanted, read_committed, queue, asked(question), TIMEOUT)
+            ask(&wanted, question)
         };
+        let time_of = |partition: &TopicPartition| match given?.get(partition)? {
+            Start::Time(time) => Some((partition.clone(), OffsetSpec::AtTime(*time))),
+            _ => None,
+        };
+        let times: Vec<_> = partitions.iter().filter_map(time_of).collect();
         let (answer, awaited) = channel();
-        let wake = wake.clone();
-        let asked_committed = ask_committed(client, partitions.clone(), move |committed| {
-            // The search may be over before.
-            answer.send(committed).ok();
-            wake();
-        });
+        let committed = if given.is_some() {
+            Some(Ok(HashMap::new()))
+        } else {
+            let wake = wake.clone();
+            let asked = ask_committed(client, partitions.clone(), move |committed| {
+                // The search may be over before.
+                answer.send(committed).ok();
+                wake();
+            });
+            asked.err().map(|error| Err(KafkaError::new(codes::_FAIL, error.to_string())))
+        };
         Self {
             token,
             asked: Instant::now(),
             wanted: wanted.to_vec(),
-            committed: asked_committed
-                .err()
-                .map(|error| Err(KafkaError::new(codes::_FAIL, error.to_string()))),
+            given: given.cloned(),
+            committed,
             awaited,
             starts: failed(list(OffsetSpec::Earliest, STARTS)).map(Err),
             ends: failed(list(OffsetSpec::Latest, ENDS)).map(Err),
+            times: if times.is_empty() {
+                Some(Ok(HashMap::new()))
+            } else {
+                failed(ask(&times, TIMES)).map(Err)
+            },
         }
     }
 
@@ -103,6 +127,10 @@ impl Search {
                 self.ends = Some(by_partition(result));
                 true
             }
+            NativeEvent::Offsets { token, result } if *token == self.token * 4 + TIMES => {
+                self.times = Some(by_partition(result));
+                true
+            }
             _ => false,
         }
     }
@@ -112,7 +140,8 @@ impl Search {
         if let Ok(committed) = self.awaited.try_recv() {
             self.committed = Some(by_partition(&committed));
         }
-        let answered = self.committed.is_some() && self.starts.is_some() && self.ends.is_some();
+        let listed = [&self.starts, &self.ends, &self.times].into_iter().all(Option::is_some);
+        let answered = self.committed.is_some() && listed;
         answered || self.asked.elapsed() >= TIMEOUT
     }
 
@@ -152,11 +181,15 @@ impl Search {
             let log = self.log(partition)?;
             return start_again(stood, log, reset).ok_or_else(|| {
                 let (stood, start, end) = (stood.offset, log.start, log.end);
+                let advice = if self.given.is_some() { "start elsewhere" } else { "move the group's offset" };
                 NotFound::Refused(format!(
                     "the offset {stood} of {partition} is not in its log ({start} to {end}), and the offset \
-                     reset is \"error\": move the group's offset, or choose earliest or latest"
+                     reset is \"error\": {advice}, or choose earliest or latest"
                 ))
             });
+        }
+        if let Some(start) = self.given.as_ref().and_then(|given| given.get(partition)) {
+            return Ok(self.find_given(partition, *start)?);
         }
         if let Some((position, _)) = answer(&self.committed, partition, "its committed offset")? {
             return Ok(Found::committed(position));
@@ -168,6 +201,19 @@ impl Search {
                  group's offset, or choose earliest or latest"
             ))
         })
+    }
+
+    fn find_given(&self, partition: &TopicPartition, start: Start) -> Result<Found, String> {
+        let found = |offset, from| Ok(Found { position: Position::at(offset), from, missing: 0 });
+        match start {
+            Start::Offset(offset) => found(offset, From::Seek),
+            Start::Beginning => found(self.log(partition)?.start, From::Beginning),
+            Start::End => found(self.log(partition)?.end, From::End),
+            Start::Time(_) => match answer(&self.times, partition, "its offset at a time")?.offset {
+                offset if offset >= 0 => found(offset, From::Seek),
+                _ => found(self.log(partition)?.end, From::End),
+            },
+        }
     }
 
     fn log(&self, partition: &TopicPartition) -> Result<Log, String> {
@@ -205,7 +251,7 @@ impl NotFound {
     }
 }
 
-impl From<String> for NotFound {
+impl std::convert::From<String> for NotFound {
     fn from(text: String) -> Self {
         Self::Failed(text)
     }

@@ -10,6 +10,7 @@ use laneway_core::{
     Want,
 };
 
+use super::by_hand::ByHand;
 use super::maps::Maps;
 use super::membership::Membership;
 use super::reaper::Reaper;
@@ -18,6 +19,7 @@ use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
 use crate::fetcher::{Fetcher, PartitionQueue, Wake};
+use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Memory, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, Queue};
@@ -28,6 +30,8 @@ pub(crate) type Spawn = Box<dyn Fn(Lane) + Send>;
 /// What the client thread owns, and does what the member decides.
 pub(crate) struct World {
     pub(super) membership: Option<Membership>,
+    /// What takes the place of membership, without a group.
+    pub(super) by_hand: Option<ByHand>,
     pub(super) fetcher: Box<dyn Fetcher>,
     /// What is asked of the brokers goes through the client that looks for topics, the fetcher's own: it is
     /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
@@ -61,6 +65,8 @@ pub(crate) struct World {
     pub(super) void: BTreeSet<LaneId>,
     /// What the member has answered.
     pub(super) answered: Vec<(u64, Result<(), String>)>,
+    /// Calls the hooks that come after.
+    pub(super) after: Option<After>,
     pub(super) fixed: Fixed,
 }
 
@@ -254,6 +260,9 @@ impl World {
 
 impl Port for World {
     fn join(&mut self) {
+        if let Some(by_hand) = &mut self.by_hand {
+            return by_hand.join();
+        }
         let joined = self
             .fixed
             .clients
@@ -275,7 +284,8 @@ impl Port for World {
     }
 
     fn member_is_known(&self) -> bool {
-        self.membership.as_ref().is_some_and(|membership| membership.is_known(self.fixed.protocol))
+        self.by_hand.is_some()
+            || self.membership.as_ref().is_some_and(|membership| membership.is_known(self.fixed.protocol))
     }
 
     fn generation(&self) -> Option<i32> {
@@ -294,6 +304,10 @@ impl Port for World {
     }
 
     fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) -> Result<(), String> {
+        if let Some(by_hand) = &mut self.by_hand {
+            by_hand.commit(token, offsets);
+            return Ok(());
+        }
         let membership = self.membership.as_ref().ok_or("there is no membership client")?;
         // I13: with an empty member id a commit would be taken as one from outside the group
         // (librdkafka#5585).
@@ -325,7 +339,8 @@ impl Port for World {
     fn find_starts(&mut self, token: u64, wanted: &[Want]) {
         let read_committed = self.fixed.clients.read_committed;
         let (client, answers, wake) = (&self.asked, &self.answers, &self.fixed.wake);
-        self.search = Some(Search::ask(token, wanted, client, answers, wake, read_committed));
+        let given = self.by_hand.as_ref().map(|by_hand| &by_hand.assigned);
+        self.search = Some(Search::ask(token, wanted, given, client, answers, wake, read_committed));
     }
 
     fn unsubscribe(&mut self) {
@@ -336,6 +351,9 @@ impl Port for World {
     }
 
     fn begin_close(&mut self) {
+        if let Some(by_hand) = &mut self.by_hand {
+            return by_hand.close();
+        }
         let is_dead = self.fatal_error().is_some();
         let Some(membership) = &mut self.membership else { return };
         // A client that a fatal error has ended can't be closed, and need not be.
@@ -432,6 +450,7 @@ impl Port for World {
                 self.forget(&lanes);
                 Event::Lost { lanes, reason }
             }
+            Report::Committed(_) if self.by_hand.is_some() => return,
             Report::Committed(offsets) => {
                 self.last_commit = Some(Instant::now());
                 let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();
@@ -442,6 +461,9 @@ impl Port for World {
             Report::Answered { number, result } => return self.answered.push((number, result)),
             Report::Error(message) => Event::Error { message },
         };
+        if let Some(after) = &mut self.after {
+            after.note(&event);
+        }
         self.event(event);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct LaneShared {
     order: AtomicU8,
     /// It begins no new record.
     paused: AtomicBool,
+    /// It was cancelled before a drain of it was over.
+    lost: AtomicBool,
     /// Until when a drain waits; set before the order is given.
     deadline: Mutex<Option<Instant>>,
     progress: Mutex<Progress>,
@@ -66,6 +68,7 @@ impl LaneShared {
             wake: Notify::new(),
             order: AtomicU8::new(Order::Run as u8),
             paused: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             deadline: Mutex::new(None),
             progress: Mutex::new(Progress { tracker: Tracker::new(start), first: None }),
             at_once: AtomicU64::new(0),
@@ -91,10 +94,18 @@ impl LaneShared {
 
     pub(crate) fn give(&self, order: Order, deadline: Instant) {
         if let Ok(mut slot) = self.deadline.lock() {
+            if order == Order::Cancel && slot.is_none_or(|drain| Instant::now() < drain) {
+                self.lost.store(true, Ordering::Release);
+            }
             *slot = Some(slot.map_or(deadline, |earlier| earlier.min(deadline)));
         }
         self.order.fetch_max(order as u8, Ordering::AcqRel);
         self.wake.notify_one();
+    }
+
+    /// Whether the partition was taken away without being asked back.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Has it begin no new record, or go on.

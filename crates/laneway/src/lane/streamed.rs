@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::memory::{NATIVE, Room};
 use super::task::EndGuard;
 use super::window::{Chunk, Window};
-use super::{Appetite, Change, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell};
+use super::{Appetite, Change, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell, hooked};
 use crate::fetcher::PartitionQueue;
 use crate::record::Batch;
 
@@ -29,7 +29,7 @@ impl Lane {
     pub(crate) fn stream(self) -> (impl Future<Output = ()> + Send, mpsc::Receiver<Handed>, Arc<Window>) {
         // Made here and not in the future: a future that is never polled must say that it ended, too.
         let guard = EndGuard::new(&self.shared, &self.tell);
-        let Self { shared, queue, start, tell, finished, work, .. } = self;
+        let Self { shared, mut queue, start, tell, finished, work, .. } = self;
         let window = shared.stream_from(start);
         // One batch waits while the one before it is read.
         let (to_stream, from_lane) = mpsc::channel(1);
@@ -38,8 +38,15 @@ impl Lane {
             // The last to go: it says that nothing of the lane counts any more.
             let _ended = guard;
             let _fence = FenceGuard(lane.window.clone());
+            if !hooked::before_open(&lane.shared, &work, &mut queue, &lane.tell).await {
+                // Before the guard says that the lane has ended.
+                return drop(queue);
+            }
             lane.read(queue, to_stream, finished).await;
             lane.wait_for_acks().await;
+            // What is out comes too late.
+            lane.window.fence();
+            hooked::before_close(&lane.shared, &work, &lane.tell).await;
         };
         (task, from_lane, window)
     }

@@ -14,7 +14,7 @@ use super::delayed::{DELAYED_AT_ONCE, Delayed};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
-use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota};
+use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, hooked};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
 use crate::ordering::Ordering;
@@ -94,7 +94,10 @@ impl Lane {
         let guard = EndGuard::new(&self.shared, &self.tell);
         async move {
             let _ended = guard;
-            let Self { shared, queue, finished, work, quota, tell, .. } = self;
+            let Self { shared, mut queue, finished, work, quota, tell, .. } = self;
+            if !hooked::before_open(&shared, &work, &mut queue, &tell).await {
+                return;
+            }
             match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
                 Ok(handler) => {
                     let batching = handler.batching();
@@ -145,14 +148,13 @@ impl Lane {
                     shared.ordered().await;
                 }
             }
+            hooked::before_close(&shared, &work, &tell).await;
         }
     }
 }
 
 fn closing(shared: &LaneShared) -> Closing {
-    let deadline = shared.deadline();
-    let lost = shared.order() == Order::Cancel && Instant::now() < deadline;
-    Closing { deadline, lost }
+    Closing { deadline: shared.deadline(), lost: shared.is_lost() }
 }
 
 /// A record on its way through the lane.

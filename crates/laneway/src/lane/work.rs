@@ -9,6 +9,7 @@ use super::failures::Failures;
 use super::{Limit, Memory};
 use crate::dead_letters::Letters;
 use crate::failures::Bucket;
+use crate::hooks::Hooks;
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
 use crate::retry_topics::RetryTopics;
@@ -26,6 +27,7 @@ pub(crate) struct Work {
     pub(crate) letters: Option<Arc<Letters>>,
     pub(crate) retries: RetryTopics,
     pub(crate) guard: Option<Bucket>,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
     /// After how long a handler is told of that is still at a record.
     pub(crate) stall_after: Duration,
     /// How long it may be at one.

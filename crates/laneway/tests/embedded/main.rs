@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bench;
+mod by_hand;
 mod failures;
 mod handlers;
+mod hooks;
 mod maps;
 mod memory;
 mod ordering;

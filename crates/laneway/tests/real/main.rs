@@ -2,10 +2,12 @@
 //! all three protocols. Skipped, with a line, where there is no Java or Maven; see `real_kafka_or_skip`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod by_hand;
 mod crashes;
 mod cycles;
 mod deadlines;
 mod endure;
+mod hooks;
 mod keyed;
 mod keyed_prove;
 mod lanes;
@@ -17,6 +19,7 @@ mod prove;
 mod retries;
 mod statics;
 mod streams;
+mod subscribe;
 mod superseded;
 mod support;
 mod thrown_out;

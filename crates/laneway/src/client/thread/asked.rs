@@ -35,6 +35,10 @@ impl ClientThread {
     pub(super) fn on_ask(&mut self, ask: Ask) {
         match ask {
             Ask::Commit(answer) => {
+                if let Err(error) = self.needs_a_group("there is nothing to commit to") {
+                    answer.send(Err(error)).ok();
+                    return;
+                }
                 let number = self.asked.number();
                 self.asked.member.insert(number, answer);
                 self.input(Input::CommitNow { number });
@@ -48,6 +52,10 @@ impl ClientThread {
                 answer.send(self.pause(&partitions, paused)).ok();
             }
             Ask::Committed(partitions, answer) => {
+                if let Err(error) = self.needs_a_group("nothing is committed") {
+                    answer.send(Err(error)).ok();
+                    return;
+                }
                 let give = move |committed| {
                     let offset = |found: &Option<(laneway_core::Position, String)>| {
                         found.as_ref().map(|(position, _)| position.offset)
@@ -143,6 +151,7 @@ impl ClientThread {
     }
 
     fn subscribe(&mut self, topics: &[String]) -> Result<(), Error> {
+        self.needs_a_group("there is no subscription to change")?;
         let work = &self.world.fixed.work;
         let letters = work.letters.as_ref().and_then(|letters| letters.topic());
         if topics.is_empty() {
@@ -156,6 +165,7 @@ impl ClientThread {
     }
 
     fn group_standing(&self) -> Result<(i32, String), Error> {
+        self.needs_a_group("there is no member to tell of")?;
         let membership = self.world.membership.as_ref().filter(|_| self.world.member_is_known());
         let membership =
             membership.ok_or_else(|| not_assigned("the group does not know this member".into()))?;

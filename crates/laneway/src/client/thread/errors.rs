@@ -94,6 +94,10 @@ impl ClientThread {
     }
 
     fn on_group_refused(&mut self, said: &str, fatal: bool) {
+        if self.world.by_hand.is_some() {
+            // Its native client looks for the coordinator of a group that it has no need of.
+            return;
+        }
         let message = format!(
             "the broker does not let this client into the group \"{}\": {said}: allow its principal to READ the \
              group",

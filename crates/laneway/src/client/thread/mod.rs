@@ -1,6 +1,7 @@
 //! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
 
 mod asked;
+mod by_hand;
 mod errors;
 mod protocol;
 mod queues;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns};
 
 use crate::client::board::{Board, Shown, ShownLane};
+use crate::client::by_hand::ByHand;
 use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
@@ -30,6 +32,7 @@ use protocol::Mismatch;
 use stalls::Stalls;
 use subscription::Change;
 
+use crate::assign::Assigned;
 use crate::builder::{EventSink, StuckHandlers};
 use crate::consumer::{StopReason, Summary};
 use crate::dead_letters::{Letters, Topics};
@@ -37,6 +40,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NativeClient};
 use crate::failures::StallAction;
 use crate::fetcher::{Fetcher, FetcherEvent};
+use crate::hooks::After;
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
@@ -45,6 +49,8 @@ use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 pub(crate) struct Setup {
     pub(crate) clients: Clients,
     pub(crate) patterns: Patterns,
+    /// Without a group: what is read.
+    pub(crate) assigned: Option<Assigned>,
     pub(crate) brokers: String,
     pub(crate) group: String,
     pub(crate) settings: Settings,
@@ -60,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) on_event: EventSink,
     pub(crate) board: Arc<Board>,
     pub(crate) spawn: Spawn,
+    /// What lanes run on.
+    pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) fetcher: Box<dyn Fetcher>,
     /// Looks for topics; the fetcher's own client, where it has one.
     pub(crate) topic_client: Arc<Client>,
@@ -153,6 +161,10 @@ impl ClientThread {
             })?));
         }
         let memory = work.memory.clone();
+        let after = work
+            .hooks
+            .clone()
+            .map(|hooks| After::start(hooks, &setup.runtime, work.stall_after, tell.clone()));
         let fixed = Fixed {
             memory,
             started: now,
@@ -169,6 +181,7 @@ impl ClientThread {
         };
         let world = World {
             membership: None,
+            by_hand: setup.assigned.map(ByHand::new),
             fetcher: setup.fetcher,
             answers,
             asked,
@@ -190,6 +203,7 @@ impl ClientThread {
             paused: BTreeSet::new(),
             void: BTreeSet::new(),
             answered: Vec::new(),
+            after,
             fixed,
         };
         Ok(Self {
@@ -249,7 +263,9 @@ impl ClientThread {
             self.show_topics_after_a_commit();
             self.answer_asked();
             self.fail_in_trouble();
-            std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
+            if !self.world.by_hand.as_ref().is_some_and(ByHand::has_more) {
+                std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
+            }
         }
         self.end()
     }
@@ -257,6 +273,9 @@ impl ClientThread {
     fn input(&mut self, input: Input) {
         let now = self.world.fixed.started.elapsed();
         self.member.input(now, input, &mut self.world);
+        if let Some(after) = &mut self.world.after {
+            after.send();
+        }
     }
 
     fn on_message(&mut self, message: Message) {
@@ -323,6 +342,9 @@ impl ClientThread {
     }
 
     fn poll_clients(&mut self) {
+        for input in self.world.by_hand.as_mut().map(ByHand::take).unwrap_or_default() {
+            self.input(input);
+        }
         while let Some(event) = self.world.membership.as_ref().and_then(|membership| membership.poll()) {
             self.on_native(event);
         }
@@ -541,13 +563,14 @@ impl ClientThread {
         if let Some(membership) = self.world.membership.as_ref().filter(|it| !it.is_closing()) {
             self.member_id = membership.client().member_id();
         }
+        let has_group = self.world.by_hand.is_none();
         let lanes = self
             .member
             .lanes()
             .map(|(id, stage, committed)| ShownLane {
                 id: id.clone(),
                 stage,
-                committed,
+                committed: committed.filter(|_| has_group),
                 shared: self.world.lanes.get(id).cloned(),
                 paused: self.world.paused.contains(id),
             })
@@ -604,11 +627,17 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, fixed, .. } = self.world;
+        let World { fetcher, reaper, membership, answers, asked, fixed, after, .. } = self.world;
         reaper.take((fetcher, membership, answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));
+        let given_up = after.and_then(|after| after.finish(by.unwrap_or_else(|| Instant::now() + REAP)));
+        let told = self.received.try_iter().filter_map(|message| match message {
+            Message::Lane(LaneMessage::Told(message)) => Some(message),
+            _ => None,
+        });
+        told.chain(given_up).for_each(|message| on_event(&Event::Error { message }));
         let patience = Instant::now() + REAP;
         let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {

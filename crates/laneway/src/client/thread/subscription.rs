@@ -42,6 +42,9 @@ impl ClientThread {
             );
             self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
         }
+        if self.world.by_hand.is_some() {
+            return self.on_assigned_topics(seen);
+        }
         let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
         for topic in seen.missing.into_iter().chain(seen.needed) {
             if ends_by_itself && self.world.known.is_none() {
