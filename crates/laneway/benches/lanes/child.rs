@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::clients::Job;
+use crate::idle::Idle;
+use crate::start::Start;
 use crate::stats::Figures;
 
 /// What a child is to do.
@@ -15,6 +17,10 @@ use crate::stats::Figures;
 pub(crate) enum Task {
     /// Read a topic to its end.
     Read(Job),
+    /// Hold lanes that have nothing to do.
+    Idle(Idle),
+    /// Start lanes.
+    Start(Start),
 }
 
 /// Has a child do it, and gives what it measured.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::Failure;
-use crate::meter::{Meter, wait_until_quiet};
+use crate::meter::{Meter, wait_for, wait_until_quiet};
 use crate::stats::Figures;
 use crate::sys::BareQueue;
 
@@ -134,14 +134,11 @@ fn with_laneway(job: &Job, ordering: laneway::Ordering) -> Result<Figures, Failu
     let runtime = runtime()?;
     runtime.spawn(consumer.run_lanes(CountingLanes(reads.clone())));
     if job.prefetched {
-        loop {
+        wait_for("all lanes run", || {
             let lanes = handle.status().lanes;
             let running = lanes.iter().filter(|lane| lane.state == LaneState::Running).count();
-            if running == usize::try_from(job.partitions)? {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            running == job.partitions.unsigned_abs() as usize
+        })?;
         wait_until_quiet()?;
         reads.meter.begin();
         reads.gate.open();

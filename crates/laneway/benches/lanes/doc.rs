@@ -80,7 +80,7 @@ fn machine(command: &str) -> String {
 }
 
 /// The titles of the sections.
-const ORDER: &[&str] = &["Prefetched", "From a broker"];
+const ORDER: &[&str] = &["Prefetched", "From a broker", "Idle lanes", "Start of lanes"];
 
 const HEAD: &str = "\
 # Benchmarks

@@ -8,11 +8,13 @@ mod broker;
 mod child;
 mod clients;
 mod doc;
+mod idle;
 mod kafka;
 mod load;
 mod meter;
 mod options;
 mod prefetched;
+mod start;
 mod stats;
 #[allow(unsafe_code)]
 mod sys;
@@ -48,6 +50,8 @@ fn measure(options: &Options) -> Result<(), Failure> {
     for what in &options.what {
         let section = match what.as_str() {
             "broker" => broker::measure(options)?,
+            "idle" => idle::measure(options)?,
+            "start" => start::measure(options)?,
             "prefetched" => prefetched::measure(options)?,
             _ => return Err(format!("there is nothing called \"{what}\" to measure").into()),
         };
@@ -63,5 +67,7 @@ fn measure(options: &Options) -> Result<(), Failure> {
 fn perform(task: Task) -> Result<stats::Figures, Failure> {
     match task {
         Task::Read(job) => clients::read(&job),
+        Task::Idle(idle) => idle::be_idle(&idle),
+        Task::Start(start) => start::start(&start),
     }
 }

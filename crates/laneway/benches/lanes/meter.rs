@@ -80,6 +80,34 @@ pub(crate) fn wait_until_quiet() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits until the CPU that the process uses no longer falls: what was to be done once is done.
+pub(crate) fn wait_until_still() -> Result<(), Failure> {
+    std::thread::sleep(Duration::from_secs(1));
+    let mut last = f64::INFINITY;
+    for _ in 0..60 {
+        let before = sys::process_cpu();
+        std::thread::sleep(Duration::from_secs(1));
+        let now = (sys::process_cpu() - before).as_secs_f64();
+        if now > last * 0.8 {
+            return Ok(());
+        }
+        last = now;
+    }
+    Err("the process did not come to rest within a minute".into())
+}
+
+/// Waits for a condition.
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), Failure> {
+    let started = Instant::now();
+    while !holds() {
+        if started.elapsed() > PATIENCE {
+            return Err(format!("waited for {PATIENCE:?} until {what}").into());
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(200);
 /// CPU in one look.

@@ -63,7 +63,7 @@ impl Options {
 }
 
 /// Everything there is to measure.
-const ALL: &[&str] = &["broker", "prefetched"];
+const ALL: &[&str] = &["prefetched", "broker", "idle", "start"];
 
 const HELP: &str = "\
-wanted is any of: broker, prefetched; and --quick, --records N (of each partition), --runs N, --no-doc";
+wanted is any of: prefetched, broker, idle, start; and --quick, --records N (of each partition), --runs N, --no-doc";
