@@ -20,20 +20,20 @@ pub(super) enum Job {
     Letter(Record, Letter),
 }
 
-/// Does a job.
+/// Does a job. What is rare is boxed, and what is handled is polled where it stands: this future is moved for every
+/// record.
 pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> BatchOutcome {
     let timeout = work.failures.timeout;
     let outcome = match job {
         Job::One(record) => {
-            let handled = contained(async { handler.handle(record).await });
-            in_time(timeout, handled).await.map(BatchOutcome::All)
+            in_time(timeout, pin!(async { handler.handle(record).await })).await.map(BatchOutcome::All)
         }
         Job::Many(records) => {
-            in_time(timeout, contained(async { handler.handle_batch(records).await })).await
+            in_time(timeout, Box::pin(async { handler.handle_batch(records).await }).as_mut()).await
         }
         Job::Letter(record, letter) => {
             if let Some(letters) = &work.letters {
-                letters.send(&record, &letter).await;
+                Box::pin(letters.send(&record, &letter)).await;
             }
             Ok(BatchOutcome::All(Outcome::Done))
         }
@@ -43,21 +43,24 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> B
 
 async fn in_time<T>(
     timeout: Option<Duration>,
-    handled: impl Future<Output = Result<T, String>>,
+    handled: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, String> {
+    let handled = catching(handled);
     let handled = match timeout {
-        None => return handled.await.map_err(|panic| format!("the handler panicked: {panic}")),
-        Some(timeout) => tokio::time::timeout(timeout, handled).await,
+        None => handled.await,
+        Some(timeout) => Box::pin(tokio::time::timeout(timeout, handled))
+            .await
+            .map_err(|_| format!("the handler did not end within {timeout:?}"))?,
     };
-    match (handled, timeout) {
-        (Ok(handled), _) => handled.map_err(|panic| format!("the handler panicked: {panic}")),
-        (Err(_), timeout) => Err(format!("the handler did not end within {:?}", timeout.unwrap_or_default())),
-    }
+    handled.map_err(|panic| format!("the handler panicked: {panic}"))
 }
 
 /// Runs user code; a panic in it is an answer like any other.
 pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
+    catching(pin!(future)).await
+}
+
+fn catching<T>(mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = Result<T, String>> {
     poll_fn(move |context| {
         let future: Pin<&mut _> = future.as_mut();
         match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
@@ -66,7 +69,6 @@ pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, S
             Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
         }
     })
-    .await
 }
 
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
