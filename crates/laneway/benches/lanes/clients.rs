@@ -24,6 +24,8 @@ pub(crate) enum Client {
     Laneway,
     /// The same, ordered by key.
     LanewayKeyed,
+    /// The same, with one thread.
+    LanewayOneThread,
     /// `rd_kafka_consume_batch_queue` in one thread, and nothing else.
     Bare,
     /// `split_partition_queue` and `recv` in a task for each partition.
@@ -37,6 +39,7 @@ impl Client {
         match self {
             Self::Laneway => "**Laneway**, a handler that does nothing",
             Self::LanewayKeyed => "**Laneway**, the same, ordered by key",
+            Self::LanewayOneThread => "**Laneway**, ordered by partition, with one thread",
             Self::Bare => "bare `rd_kafka_consume_batch_queue` loop",
             Self::Usual => "the usual way: split queues, `recv` in a task each",
             Self::OneTask => "`StreamConsumer::recv` in one task",
@@ -62,8 +65,9 @@ pub(crate) struct Job {
 /// Reads everything, and tells how fast.
 pub(crate) fn read(job: &Job) -> Result<Figures, Failure> {
     match job.client {
-        Client::Laneway => with_laneway(job, laneway::Ordering::Partition),
-        Client::LanewayKeyed => with_laneway(job, laneway::Ordering::Key),
+        Client::Laneway => with_laneway(job, laneway::Ordering::Partition, WORKERS),
+        Client::LanewayKeyed => with_laneway(job, laneway::Ordering::Key, WORKERS),
+        Client::LanewayOneThread => with_laneway(job, laneway::Ordering::Partition, 1),
         Client::Bare if job.prefetched => bare_and_split(job),
         Client::Bare => bare(job),
         Client::Usual => usual(job),
@@ -72,7 +76,11 @@ pub(crate) fn read(job: &Job) -> Result<Figures, Failure> {
 }
 
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
+    runtime_of(WORKERS)
+}
+
+fn runtime_of(workers: usize) -> Result<Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?)
 }
 
 /// Counts the records of one lane. Only its task writes.
@@ -114,7 +122,7 @@ impl Handler for CountingLane {
     }
 }
 
-fn with_laneway(job: &Job, ordering: laneway::Ordering) -> Result<Figures, Failure> {
+fn with_laneway(job: &Job, ordering: laneway::Ordering, workers: usize) -> Result<Figures, Failure> {
     let reads = Arc::new(Reads {
         meter: Meter::new(usize::try_from(job.partitions)?),
         gate: Gate::new(!job.prefetched),
@@ -131,7 +139,7 @@ fn with_laneway(job: &Job, ordering: laneway::Ordering) -> Result<Figures, Failu
     }
     let consumer = builder.build()?;
     let handle = consumer.handle();
-    let runtime = runtime()?;
+    let runtime = runtime_of(workers)?;
     runtime.spawn(consumer.run_lanes(CountingLanes(reads.clone())));
     if job.prefetched {
         wait_for("all lanes run", || {
