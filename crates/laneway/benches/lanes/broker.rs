@@ -5,7 +5,7 @@ use crate::child::{self, Task};
 use crate::clients::{Client, Job};
 use crate::doc::Section;
 use crate::kafka::Kafka;
-use crate::load::Load;
+use crate::load::{Load, in_rows};
 use crate::options::Options;
 use crate::stats::{Runs, millions, thousands, verdict};
 
@@ -37,8 +37,10 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
 fn produce(kafka: &Kafka, records: u64, codec: &str) -> Result<String, Failure> {
     println!("bench: a topic with {PARTITIONS} × {} records, compression {codec}", thousands(records));
     let properties = &[("compression.codec", codec)];
-    let key = &|_, _| None;
-    Load { partitions: PARTITIONS, records, payload: 100, properties, key }.produce(kafka.brokers())
+    let partition = in_rows(PARTITIONS, records);
+    let place = &|number| (partition(number), None);
+    let all = records * u64::from(PARTITIONS.unsigned_abs());
+    Load { partitions: PARTITIONS, records: all, payload: 100, properties, place }.produce(kafka.brokers())
 }
 
 fn compare(

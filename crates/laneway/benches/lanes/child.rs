@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::clients::Job;
 use crate::idle::Idle;
+use crate::keyed::Cell;
 use crate::start::Start;
 use crate::stats::Figures;
 
@@ -19,6 +20,8 @@ pub(crate) enum Task {
     Read(Job),
     /// Hold lanes that have nothing to do.
     Idle(Idle),
+    /// Handle records by key.
+    Keyed(Cell),
     /// Start lanes.
     Start(Start),
 }

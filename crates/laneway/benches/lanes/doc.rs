@@ -80,7 +80,8 @@ fn machine(command: &str) -> String {
 }
 
 /// The titles of the sections.
-const ORDER: &[&str] = &["Prefetched", "From a broker", "Idle lanes", "Start of lanes"];
+const ORDER: &[&str] =
+    &["Prefetched", "From a broker", "Idle lanes", "Start of lanes", "By key", "Offset maps"];
 
 const HEAD: &str = "\
 # Benchmarks

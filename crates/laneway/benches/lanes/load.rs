@@ -1,6 +1,5 @@
 //! Topics with records in them.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use laneway::TopicPartition;
@@ -14,14 +13,14 @@ use crate::Failure;
 /// What a topic is filled with.
 pub(crate) struct Load<'a> {
     pub(crate) partitions: i32,
-    /// Of each partition.
+    /// Of all partitions together.
     pub(crate) records: u64,
     /// Bytes of a payload.
     pub(crate) payload: usize,
     /// Of the producer: its compression.
     pub(crate) properties: &'a [(&'a str, &'a str)],
-    /// The key of a record, if any, by its partition and number.
-    pub(crate) key: &'a dyn Fn(i32, u64) -> Option<String>,
+    /// The partition of a record, and its key, by its number.
+    pub(crate) place: &'a dyn Fn(u64) -> (i32, Option<String>),
 }
 
 impl Load<'_> {
@@ -41,32 +40,24 @@ impl Load<'_> {
             .set("enable.idempotence", "true");
         config.extend(self.properties.iter().map(|(key, value)| (key.to_string(), value.to_string())));
         let producer: BaseProducer = config.create()?;
-        // In runs, so that batches are full.
-        let mut at = 0;
-        while at < self.records {
-            let until = (at + RUN).min(self.records);
-            for partition in 0..self.partitions {
-                for number in at..until {
-                    self.send(&producer, &topic, partition, number)?;
-                }
-            }
-            at = until;
+        for number in 0..self.records {
+            self.send(&producer, &topic, number)?;
         }
         producer.flush(Duration::from_secs(120))?;
         let partitions: Vec<_> =
             (0..self.partitions).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
         let ends = admin.end_offsets(&partitions)?;
-        match ends.values().find(|end| **end != self.records as i64) {
-            Some(end) => {
-                Err(format!("a partition of {topic} has {end} records, not {}", self.records).into())
-            }
-            None => Ok(topic),
+        let all: i64 = ends.values().sum();
+        if all.unsigned_abs() != self.records {
+            return Err(format!("{topic} has {all} records, not {}", self.records).into());
         }
+        Ok(topic)
     }
 
-    fn send(&self, producer: &BaseProducer, topic: &str, partition: i32, number: u64) -> Result<(), Failure> {
-        let (payload, key) = (payload(partition, number, self.payload), (self.key)(partition, number));
-        let mut record = BaseRecord::<str, [u8]>::to(topic).partition(partition).payload(payload.as_ref());
+    fn send(&self, producer: &BaseProducer, topic: &str, number: u64) -> Result<(), Failure> {
+        let (partition, key) = (self.place)(number);
+        let payload = payload(number, self.payload);
+        let mut record = BaseRecord::<str, [u8]>::to(topic).partition(partition).payload(payload.as_slice());
         if let Some(key) = &key {
             record = record.key(key);
         }
@@ -90,10 +81,16 @@ impl Load<'_> {
     }
 }
 
+/// As many records for each partition, in rows, so that the producer's batches are full.
+pub(crate) fn in_rows(partitions: i32, records: u64) -> impl Fn(u64) -> i32 {
+    let row = [10_000, 1_000, 100, 10].into_iter().find(|row| records.is_multiple_of(*row)).unwrap_or(1);
+    move |number| (number / row % u64::from(partitions.unsigned_abs())) as i32
+}
+
 /// An order as JSON, filled up to `bytes`, or cut.
-fn payload(partition: i32, number: u64, bytes: usize) -> Cow<'static, [u8]> {
+fn payload(number: u64, bytes: usize) -> Vec<u8> {
     // Digits that look like chance: a hash's.
-    let mixed = (number ^ (u64::from(partition.unsigned_abs()) << 40)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut text = format!(
         "{{\"order\":{number},\"customer\":\"{:08x}\",\"amount\":{}.{:02},\"status\":\"placed\",\"note\":\"{mixed:016x}",
         mixed >> 32,
@@ -106,8 +103,5 @@ fn payload(partition: i32, number: u64, bytes: usize) -> Cow<'static, [u8]> {
     }
     text.truncate(bytes.saturating_sub(tail.len()));
     text.push_str(tail);
-    Cow::Owned(text.into_bytes())
+    text.into_bytes()
 }
-
-/// Records of a partition that are produced in one go.
-const RUN: u64 = 10_000;

@@ -10,9 +10,13 @@ mod clients;
 mod doc;
 mod idle;
 mod kafka;
+mod keyed;
 mod load;
+mod maps;
 mod meter;
 mod options;
+#[path = "../../../laneway-core/examples/map.rs"]
+mod patterns;
 mod prefetched;
 mod start;
 mod stats;
@@ -51,6 +55,8 @@ fn measure(options: &Options) -> Result<(), Failure> {
         let section = match what.as_str() {
             "broker" => broker::measure(options)?,
             "idle" => idle::measure(options)?,
+            "keyed" => keyed::measure(options)?,
+            "maps" => maps::measure(options)?,
             "start" => start::measure(options)?,
             "prefetched" => prefetched::measure(options)?,
             _ => return Err(format!("there is nothing called \"{what}\" to measure").into()),
@@ -68,6 +74,7 @@ fn perform(task: Task) -> Result<stats::Figures, Failure> {
     match task {
         Task::Read(job) => clients::read(&job),
         Task::Idle(idle) => idle::be_idle(&idle),
+        Task::Keyed(cell) => keyed::handle(&cell),
         Task::Start(start) => start::start(&start),
     }
 }

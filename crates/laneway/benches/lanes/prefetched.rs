@@ -5,30 +5,26 @@ use crate::broker::take_turns;
 use crate::clients::{Client, Job};
 use crate::doc::Section;
 use crate::kafka::Kafka;
-use crate::load::Load;
+use crate::load::{Load, in_rows};
 use crate::options::Options;
 use crate::stats::{millions, thousands, verdict};
 
 pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
     let (records, runs) = (options.records(100_000, 250_000), options.runs(3, 7));
     let kafka = Kafka::start()?;
-    let key = |partition: i32, number: u64| Some(format!("{partition}-{}", number * 7_919 % KEYS));
+    let partition = in_rows(PARTITIONS, records);
+    let place = |number: u64| (partition(number), Some(format!("customer-{}", number * 7_919 % KEYS)));
+    let all = records * u64::from(PARTITIONS.unsigned_abs());
     println!("bench: a topic with {PARTITIONS} × {} records", thousands(records));
-    let load = Load { partitions: PARTITIONS, records, payload: 100, properties: &[], key: &key };
+    let load = Load { partitions: PARTITIONS, records: all, payload: 100, properties: &[], place: &place };
     let topic = load.produce(kafka.brokers())?;
-    let deep = [
-        ("queued.min.messages", "10000000"),
-        ("queued.max.messages.kbytes", "2000000"),
-        ("fetch.message.max.bytes", "10000000"),
-        ("fetch.max.bytes", "100000000"),
-    ];
     let job = |client| Job {
         client,
         brokers: kafka.brokers().into(),
         topic: topic.clone(),
         partitions: PARTITIONS,
         records,
-        properties: deep.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        properties: everything_ahead(),
         prefetched: true,
     };
     let measured = take_turns(&CLIENTS, runs, job)?;
@@ -74,6 +70,17 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
         verdict(keyed <= 500.0),
     ));
     Ok(section)
+}
+
+/// Properties with which a client fetches everything ahead that there is.
+pub(crate) fn everything_ahead() -> Vec<(String, String)> {
+    let properties = [
+        ("queued.min.messages", "10000000"),
+        ("queued.max.messages.kbytes", "2000000"),
+        ("fetch.message.max.bytes", "10000000"),
+        ("fetch.max.bytes", "100000000"),
+    ];
+    properties.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
 }
 
 const PARTITIONS: i32 = 12;

@@ -15,7 +15,7 @@ use crate::child::{self, Task};
 use crate::clients::{self, Client, Job, runtime};
 use crate::doc::Section;
 use crate::kafka::Kafka;
-use crate::load::Load;
+use crate::load::{Load, in_rows};
 use crate::meter::wait_for;
 use crate::options::Options;
 use crate::stats::{Figures, Runs, thousands, verdict};
@@ -28,7 +28,10 @@ pub(crate) struct Start(Job);
 pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
     let (records, runs) = (options.records(1_000, 1_000), options.runs(5, 15));
     let kafka = Kafka::start()?;
-    let load = Load { partitions: PARTITIONS, records, payload: 100, properties: &[], key: &|_, _| None };
+    let partition = in_rows(PARTITIONS, records);
+    let place = &|number| (partition(number), None);
+    let all = records * u64::from(PARTITIONS.unsigned_abs());
+    let load = Load { partitions: PARTITIONS, records: all, payload: 100, properties: &[], place };
     let topic = load.produce(kafka.brokers())?;
     let mut measured = [Client::Laneway, Client::Bare].map(|client| (client, Runs::default()));
     for run in 1..=runs {
