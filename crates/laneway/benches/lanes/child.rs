@@ -18,6 +18,8 @@ use crate::stats::Figures;
 pub(crate) enum Task {
     /// Read a topic to its end.
     Read(Job),
+    /// Read a topic with so many members, or clients.
+    Members(Job, i32),
     /// Hold lanes that have nothing to do.
     Idle(Idle),
     /// Handle records by key.

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::Failure;
 use crate::meter::{Meter, wait_for, wait_until_quiet};
+use crate::prefetched::MEMORY;
 use crate::stats::Figures;
 use crate::sys::BareQueue;
 
@@ -84,19 +85,19 @@ fn runtime_of(workers: usize) -> Result<Runtime, Failure> {
 }
 
 /// Counts the records of one lane. Only its task writes.
-struct CountingLane {
+pub(crate) struct CountingLane {
     seen: AtomicU64,
     reads: Arc<Reads>,
 }
 
-struct Reads {
-    meter: Meter,
-    gate: Gate,
+pub(crate) struct Reads {
+    pub(crate) meter: Meter,
+    pub(crate) gate: Gate,
     /// Of each partition.
-    records: u64,
+    pub(crate) records: u64,
 }
 
-struct CountingLanes(Arc<Reads>);
+pub(crate) struct CountingLanes(pub(crate) Arc<Reads>);
 
 impl MakeHandler for CountingLanes {
     type Handler = CountingLane;
@@ -136,6 +137,9 @@ fn with_laneway(job: &Job, ordering: laneway::Ordering, workers: usize) -> Resul
         .ordering(ordering);
     for (key, value) in &job.properties {
         builder = builder.property(key, value);
+    }
+    if job.prefetched {
+        builder = builder.memory(MEMORY);
     }
     let consumer = builder.build()?;
     let handle = consumer.handle();
@@ -276,7 +280,7 @@ pub(crate) fn from_the_beginning(job: &Job) -> Result<TopicPartitionList, Failur
     Ok(list)
 }
 
-fn total(job: &Job) -> u64 {
+pub(crate) fn total(job: &Job) -> u64 {
     job.records * u64::from(job.partitions.unsigned_abs())
 }
 

@@ -4,23 +4,32 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Failure;
+use crate::plot::Plot;
 
 pub(crate) struct Section {
     title: String,
     text: String,
+    /// Names of files, and what is in them.
+    plots: Vec<(String, String)>,
 }
 
 impl Section {
     /// A section that `command` gave.
     pub(crate) fn new(title: &str, command: &str) -> Self {
         let text = format!("{}\n", machine(command));
-        Self { title: title.into(), text }
+        Self { title: title.into(), text, plots: Vec::new() }
     }
 
     /// Adds a line.
     pub(crate) fn push(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
+    }
+
+    /// Adds a plot, which becomes a file beside the docs.
+    pub(crate) fn plot(&mut self, file: &str, title: &str, plot: Plot) {
+        self.push(&format!("![{title}]({file})"));
+        self.plots.push((file.into(), plot.svg()));
     }
 
     pub(crate) fn text(&self) -> String {
@@ -47,6 +56,10 @@ impl Section {
             whole.push_str(&format!("\n## {section}\n"));
         }
         std::fs::write(&path, whole).map_err(|error| format!("{}: {error}", path.display()))?;
+        for (file, svg) in &self.plots {
+            let path = docs().join(file);
+            std::fs::write(&path, svg).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         println!("bench: written to docs/BENCHMARKS.md");
         Ok(())
     }
@@ -81,7 +94,7 @@ fn machine(command: &str) -> String {
 
 /// The titles of the sections.
 const ORDER: &[&str] =
-    &["Prefetched", "From a broker", "Idle lanes", "Start of lanes", "By key", "Offset maps"];
+    &["Prefetched", "From a broker", "Idle lanes", "Start of lanes", "By key", "Offset maps", "How it grows"];
 
 const HEAD: &str = "\
 # Benchmarks

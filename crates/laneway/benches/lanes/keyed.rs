@@ -17,7 +17,7 @@ use crate::kafka::Kafka;
 use crate::load::Load;
 use crate::meter::{Meter, Stamp, wait_for, wait_until_quiet};
 use crate::options::Options;
-use crate::prefetched::everything_ahead;
+use crate::prefetched::{MEMORY, everything_ahead};
 use crate::stats::{Figures, Runs, thousands, verdict};
 use crate::sys;
 
@@ -219,7 +219,8 @@ pub(crate) fn handle(cell: &Cell) -> Result<Figures, Failure> {
         .topics([&cell.topic])
         .offset_reset(OffsetReset::Earliest)
         .ordering(laneway::Ordering::Key)
-        .concurrency(cell.in_flight);
+        .concurrency(cell.in_flight)
+        .memory(MEMORY);
     for (key, value) in everything_ahead() {
         builder = builder.property(key, value);
     }

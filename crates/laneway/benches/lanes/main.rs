@@ -8,15 +8,18 @@ mod broker;
 mod child;
 mod clients;
 mod doc;
+mod growth;
 mod idle;
 mod kafka;
 mod keyed;
 mod load;
 mod maps;
+mod members;
 mod meter;
 mod options;
 #[path = "../../../laneway-core/examples/map.rs"]
 mod patterns;
+mod plot;
 mod prefetched;
 mod start;
 mod stats;
@@ -55,6 +58,7 @@ fn measure(options: &Options) -> Result<(), Failure> {
         let section = match what.as_str() {
             "broker" => broker::measure(options)?,
             "idle" => idle::measure(options)?,
+            "growth" => growth::measure(options)?,
             "keyed" => keyed::measure(options)?,
             "maps" => maps::measure(options)?,
             "start" => start::measure(options)?,
@@ -74,6 +78,7 @@ fn perform(task: Task) -> Result<stats::Figures, Failure> {
     match task {
         Task::Read(job) => clients::read(&job),
         Task::Idle(idle) => idle::be_idle(&idle),
+        Task::Members(job, members) => members::read(&job, members),
         Task::Keyed(cell) => keyed::handle(&cell),
         Task::Start(start) => start::start(&start),
     }

@@ -63,7 +63,7 @@ impl Options {
 }
 
 /// Everything there is to measure.
-const ALL: &[&str] = &["prefetched", "broker", "idle", "start", "keyed", "maps"];
+const ALL: &[&str] = &["prefetched", "broker", "idle", "start", "keyed", "maps", "growth"];
 
 const HELP: &str = "\
-wanted is any of: prefetched, broker, idle, start, keyed, maps; and --quick, --records N (of each partition), --runs N, --no-doc";
+wanted is any of: prefetched, broker, idle, start, keyed, maps, growth; and --quick, --records N (of each partition), --runs N, --no-doc";

@@ -72,11 +72,14 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
     Ok(section)
 }
 
+/// A budget that carries that much for each partition.
+pub(crate) const MEMORY: u64 = 64 << 30;
+
 /// Properties with which a client fetches everything ahead that there is.
 pub(crate) fn everything_ahead() -> Vec<(String, String)> {
     let properties = [
         ("queued.min.messages", "10000000"),
-        ("queued.max.messages.kbytes", "2000000"),
+        ("queued.max.messages.kbytes", "1000000"),
         ("fetch.message.max.bytes", "10000000"),
         ("fetch.max.bytes", "100000000"),
     ];
