@@ -29,11 +29,21 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> A
     let timeout = work.failures.timeout;
     match job {
         Job::One(record) => {
-            let handled = pin!(async { answer(BatchOutcome::All(handler.handle(record).await)) });
+            let handled = pin!(async {
+                match handler.handle(record).await {
+                    Outcome::Done => None,
+                    outcome => Some(Box::new(BatchOutcome::All(outcome))),
+                }
+            });
             in_time(timeout, handled).await
         }
         Job::Many(records) => {
-            let mut handled = Box::pin(async { answer(handler.handle_batch(records).await) });
+            let mut handled = Box::pin(async {
+                match handler.handle_batch(records).await {
+                    BatchOutcome::All(Outcome::Done) => None,
+                    outcome => Some(Box::new(outcome)),
+                }
+            });
             in_time(timeout, handled.as_mut()).await
         }
         Job::Letter(record, letter) => {
@@ -42,13 +52,6 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> A
             }
             None
         }
-    }
-}
-
-fn answer(outcome: BatchOutcome) -> Answer {
-    match outcome {
-        BatchOutcome::All(Outcome::Done) => None,
-        outcome => Some(Box::new(outcome)),
     }
 }
 
