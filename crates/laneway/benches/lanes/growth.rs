@@ -8,7 +8,7 @@ use crate::kafka::Kafka;
 use crate::load::{Load, in_rows};
 use crate::options::Options;
 use crate::plot::{Plot, Series};
-use crate::stats::{Runs, thousands};
+use crate::stats::{Runs, thousands, times};
 
 /// One point on the way up.
 struct Point {
@@ -21,9 +21,9 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
     let kafka = Kafka::start()?;
     let mut section = Section::new("How it grows", &options.command("growth"));
     section.push(&format!(
-        "From the real broker, beside the bare batch loop; medians of {runs} {}, which take turns. Everything shares two cores: \
+        "From the real broker, beside the bare batch loop; medians of {}, which take turns. Everything shares two cores: \
          what grows with members here is what they cost, not what they bring.\n",
-        if runs == 1 { "run" } else { "runs" },
+        times(runs),
     ));
 
     let all = options.records(600_000, 3_000_000);

@@ -18,7 +18,7 @@ use crate::load::Load;
 use crate::meter::{Meter, Stamp, wait_for, wait_until_quiet};
 use crate::options::Options;
 use crate::prefetched::{MEMORY, everything_ahead};
-use crate::stats::{Figures, Runs, thousands, verdict};
+use crate::stats::{Figures, Runs, thousands, times, verdict};
 use crate::sys;
 
 /// One combination: what is handled, how long, how many at once.
@@ -97,11 +97,10 @@ fn tell(options: &Options, runs: usize, cells: &[(&str, Cell, Runs)]) -> Result<
          begun (what is ahead of it in its key has ended, and a place among those in flight is free) to the begin of its \
          handler; where handlers do nothing, that is the wait for a core. CPU is the process's, and has the reading of the \
          clock and the log of begins and ends in it that the measurement takes; allocations are those of Rust code; where few \
-         records pass in a second, both are what the client does beside them. Medians of {runs} \
-         {}.\n",
+         records pass in a second, both are what the client does beside them. Medians of {}.\n",
         thousands(KEYS),
         Zipf::new(KEYS).share_of_first() * 100.0,
-        if runs == 1 { "run" } else { "runs" },
+        times(runs),
     ));
     section.push("| handler | keys | in flight | records | records/s | of the bound | in Laneway: p50 | p99 | p999 | CPU per record | allocations |");
     section.push("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");

@@ -51,6 +51,11 @@ pub(crate) fn millions(number: f64) -> String {
     format!("{:.2} M", number / 1e6)
 }
 
+/// So many runs, in words.
+pub(crate) fn times(runs: usize) -> String {
+    if runs == 1 { "one run".into() } else { format!("{runs} runs") }
+}
+
 /// How a target was met.
 pub(crate) fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
