@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "prove" => prove(),
         "outages" => outages(),
-        "bench" => bench(),
+        "bench" => bench(&rest),
         "soak" => soak(&rest),
         "sim" => sim(&rest),
         "" | "help" | "-h" | "--help" => {
@@ -80,9 +80,15 @@ fn outages() -> Result<(), String> {
     real_tests("thrown_out::prove", "/dev/null")
 }
 
-/// How long lanes that stay are without progress while another member's lane drains.
-fn bench() -> Result<(), String> {
-    real_tests("prove_3", "/dev/null")
+/// What Laneway costs beside its peers, in a release build; writes docs/BENCHMARKS.md. `stay`: how long lanes that stay
+/// are without progress while another member's lane drains.
+fn bench(rest: &[String]) -> Result<(), String> {
+    if rest == ["stay"] {
+        return real_tests("prove_3", "/dev/null");
+    }
+    let mut arguments = vec!["bench", "--package", "laneway", "--bench", "lanes", "--"];
+    arguments.extend(rest.iter().map(String::as_str));
+    cargo(&arguments, &[])
 }
 
 /// Group cycles of each protocol, a thousand unless another number is given: what each leaves behind. With
@@ -204,7 +210,9 @@ cargo xtask COMMAND
   check          formatting, lints, docs, licences
   prove          the long matrix against a real Kafka, about 20 minutes; writes docs/PROOF.md
   outages        brokers killed, frozen and away for long, about 40 minutes
-  bench          how long lanes that stay are silent while another member's lane drains
+  bench [WHAT]   figures beside the peers', in a release build; writes docs/BENCHMARKS.md. WHAT: prefetched, broker,
+                 idle, start, keyed, maps, growth (default: all); --quick, --records N, --runs N, --no-doc
+  bench stay     how long lanes that stay are silent while another member's lane drains
   soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
   soak --minutes N [PROTOCOL]
                  one member for so long, others that come and go, a broker that is restarted: whether it grows

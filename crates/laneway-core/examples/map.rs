@@ -8,19 +8,20 @@ use std::time::Instant;
 
 use laneway_core::map::{Ahead, DEFAULT_LIMIT, Place, Text, decode, encode};
 
-const PLACE: Place<'static> = Place { group: "billing", topic: "orders", partition: 3 };
-const BASE: i64 = 48_211_735;
+pub(crate) const PLACE: Place<'static> = Place { group: "billing", topic: "orders", partition: 3 };
+pub(crate) const BASE: i64 = 48_211_735;
 
-struct Pattern {
-    name: &'static str,
-    offsets: u32,
-    unfinished: Which,
+/// Also the bench's (`cargo xtask bench maps`).
+pub(crate) struct Pattern {
+    pub(crate) name: &'static str,
+    pub(crate) offsets: u32,
+    pub(crate) unfinished: Which,
     /// The Parallel Consumer's bytes and characters.
-    theirs: Option<(usize, usize)>,
+    pub(crate) theirs: Option<(usize, usize)>,
 }
 
 #[derive(Clone, Copy)]
-enum Which {
+pub(crate) enum Which {
     First,
     Percent(u32),
     Every(u32),
@@ -30,6 +31,7 @@ enum Which {
     HeadAndTail,
 }
 
+#[allow(dead_code, reason = "the bench uses its patterns without its main")]
 fn main() {
     println!(
         "{:<38} {:>8} {:>13} {:>13}   encoding         push   encode   decode",
@@ -55,6 +57,7 @@ fn main() {
     }
 }
 
+#[allow(dead_code, reason = "as for main")]
 fn print(pattern: &Pattern) {
     // The sizes of random patterns are the largest of several.
     let worst = (1..=9)
@@ -88,7 +91,7 @@ fn print(pattern: &Pattern) {
     );
 }
 
-fn patterns() -> Vec<Pattern> {
+pub(crate) fn patterns() -> Vec<Pattern> {
     let pattern = |offsets, name, unfinished, theirs| Pattern { name, offsets, unfinished, theirs };
     vec![
         pattern(10_000, "one", Which::First, Some((5, 8))),
@@ -110,7 +113,7 @@ fn patterns() -> Vec<Pattern> {
 }
 
 /// The records from the base on, the base never finished.
-fn records(offsets: u32, unfinished: Which, seed: u64) -> Vec<(i64, bool)> {
+pub(crate) fn records(offsets: u32, unfinished: Which, seed: u64) -> Vec<(i64, bool)> {
     let mut random = Random(seed);
     let mut left = match unfinished {
         Which::Percent(percent) => u64::from(offsets) * u64::from(percent) / 100 - 1,
@@ -135,14 +138,14 @@ fn records(offsets: u32, unfinished: Which, seed: u64) -> Vec<(i64, bool)> {
     (0..offsets).map(record).collect()
 }
 
-fn push(records: &[(i64, bool)]) -> Ahead {
+pub(crate) fn push(records: &[(i64, bool)]) -> Ahead {
     let mut ahead = Ahead::new(BASE);
     ahead.extend(records.iter().copied());
     ahead
 }
 
 /// What it takes to tell which of the offsets behind the base are unfinished, if it is known how many.
-fn entropy(pattern: &Pattern) -> Option<f64> {
+pub(crate) fn entropy(pattern: &Pattern) -> Option<f64> {
     let Which::Percent(percent) = pattern.unfinished else { return None };
     let (of, choose) = (f64::from(pattern.offsets - 1), f64::from(pattern.offsets * percent / 100 - 1));
     let ways = |from: f64, count: f64| (0..count as u32).map(|at| (from - f64::from(at)).log2()).sum::<f64>();
@@ -150,7 +153,7 @@ fn entropy(pattern: &Pattern) -> Option<f64> {
 }
 
 /// The median of many, in µs.
-fn time<T>(mut what: impl FnMut() -> T) -> f64 {
+pub(crate) fn time<T>(mut what: impl FnMut() -> T) -> f64 {
     let mut nanos: Vec<u128> = (0..201)
         .map(|_| {
             let start = Instant::now();
@@ -162,7 +165,7 @@ fn time<T>(mut what: impl FnMut() -> T) -> f64 {
     nanos[100] as f64 / 1_000.0
 }
 
-fn thousands(number: u32) -> String {
+pub(crate) fn thousands(number: u32) -> String {
     if number < 1_000 { number.to_string() } else { format!("{},{:03}", number / 1_000, number % 1_000) }
 }
 

@@ -110,9 +110,18 @@ impl Tracker {
 
     /// Finishes `count` records that were delivered one after the other, from `first` on.
     pub fn finish_run(&mut self, first: Ticket, count: u64) {
-        for ticket in first.0..first.0 + count {
-            self.finish(Ticket(ticket));
+        let end = (first.0 + count).min(self.next);
+        let mut ticket = first.0.max(self.low);
+        while ticket < end {
+            let at = ticket - self.base;
+            let Some(word) = self.words.get_mut(index(at / BITS)) else { break };
+            let bits = (end - ticket).min(BITS - at % BITS);
+            let run = (u64::MAX >> (BITS - bits)) << (at % BITS);
+            self.in_flight -= u64::from((run & !*word).count_ones());
+            *word |= run;
+            ticket += bits;
         }
+        self.advance();
     }
 
     /// Records finished so far.
@@ -237,6 +246,36 @@ mod tests {
 
     use super::*;
     use crate::map::{DEFAULT_LIMIT, FinishedAhead, Place, Text, decode, encode};
+
+    proptest! {
+        #[test]
+        fn a_run_finishes_what_its_records_would_one_by_one(
+            before in prop::collection::vec(0_usize..400, 0..60),
+            runs in prop::collection::vec((0_usize..400, 0_u64..400), 1..6),
+            gap in 2_i64..9,
+        ) {
+            let (mut one_by_one, mut at_once) = (Tracker::new(Position::at(0)), Tracker::new(Position::at(0)));
+            let offsets = (0..400).map(|number| number + number / 70 * gap);
+            let tickets: Vec<_> = offsets.map(|offset| {
+                at_once.deliver(offset, Some(1)).unwrap();
+                one_by_one.deliver(offset, Some(1)).unwrap()
+            }).collect();
+            for index in before {
+                one_by_one.finish(tickets[index]);
+                at_once.finish(tickets[index]);
+            }
+            for (first, count) in runs {
+                for ticket in tickets.iter().skip(first).take(usize::try_from(count).unwrap()) {
+                    one_by_one.finish(*ticket);
+                }
+                at_once.finish_run(tickets[first], count);
+                prop_assert_eq!(at_once.watermark(), one_by_one.watermark());
+                prop_assert_eq!(at_once.finished(), one_by_one.finished());
+                prop_assert_eq!(at_once.finished_ahead(), one_by_one.finished_ahead());
+                prop_assert_eq!(at_once.ahead(0).map(|it| it.0.finished()), one_by_one.ahead(0).map(|it| it.0.finished()));
+            }
+        }
+    }
 
     #[test]
     fn what_was_finished_since_the_commit_is_ahead_of_it() {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use laneway_core::{Place, Ticket};
 
 use super::LaneMessage;
-use super::attempt::Job;
+use super::attempt::{Answer, Job};
 use super::task::{Item, Running};
-use crate::handler::BatchOutcome;
 use crate::ordering::Ordering;
 use crate::record::{Batch, OwnedRecord, Record};
 
@@ -77,7 +76,7 @@ impl Aside {
 impl<A, F> Running<'_, A, F>
 where
     A: Fn(Job) -> F,
-    F: Future<Output = BatchOutcome>,
+    F: Future<Output = Answer>,
 {
     /// Puts aside what waits for others, if something was finished since that was last done: else it would be the
     /// whole log that is read for nothing.

@@ -20,53 +20,77 @@ pub(super) enum Job {
     Letter(Record, Letter),
 }
 
-/// Does a job.
-pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> BatchOutcome {
+/// How a job ended. Nothing: all of its records are done. That is nearly always so, and what an answer is moved with.
+pub(super) type Answer = Option<Box<BatchOutcome>>;
+
+/// Does a job. What is rare is boxed, and what is handled is polled where it stands: this future is moved for every
+/// record.
+pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> Answer {
     let timeout = work.failures.timeout;
-    let outcome = match job {
+    match job {
         Job::One(record) => {
-            let handled = contained(async { handler.handle(record).await });
-            in_time(timeout, handled).await.map(BatchOutcome::All)
+            let handled = pin!(async {
+                match handler.handle(record).await {
+                    Outcome::Done => None,
+                    outcome => Some(Box::new(BatchOutcome::All(outcome))),
+                }
+            });
+            in_time(timeout, handled).await
         }
         Job::Many(records) => {
-            in_time(timeout, contained(async { handler.handle_batch(records).await })).await
+            let mut handled = Box::pin(async {
+                match handler.handle_batch(records).await {
+                    BatchOutcome::All(Outcome::Done) => None,
+                    outcome => Some(Box::new(outcome)),
+                }
+            });
+            in_time(timeout, handled.as_mut()).await
         }
         Job::Letter(record, letter) => {
             if let Some(letters) = &work.letters {
-                letters.send(&record, &letter).await;
+                Box::pin(letters.send(&record, &letter)).await;
             }
-            Ok(BatchOutcome::All(Outcome::Done))
+            None
         }
-    };
-    outcome.unwrap_or_else(|error| BatchOutcome::All(Outcome::Retry { error, after: None }))
+    }
 }
 
-async fn in_time<T>(
-    timeout: Option<Duration>,
-    handled: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    let handled = match timeout {
-        None => return handled.await.map_err(|panic| format!("the handler panicked: {panic}")),
-        Some(timeout) => tokio::time::timeout(timeout, handled).await,
-    };
-    match (handled, timeout) {
-        (Ok(handled), _) => handled.map_err(|panic| format!("the handler panicked: {panic}")),
-        (Err(_), timeout) => Err(format!("the handler did not end within {:?}", timeout.unwrap_or_default())),
+/// What an answer stands for.
+pub(super) fn outcome_of(answer: Answer) -> BatchOutcome {
+    answer.map_or(BatchOutcome::All(Outcome::Done), |outcome| *outcome)
+}
+
+fn failed(error: String) -> Answer {
+    Some(Box::new(BatchOutcome::All(Outcome::Retry { error, after: None })))
+}
+
+async fn in_time(timeout: Option<Duration>, handled: Pin<&mut impl Future<Output = Answer>>) -> Answer {
+    let handled = catching(handled, |panic| failed(format!("the handler panicked: {panic}")));
+    match timeout {
+        None => handled.await,
+        Some(timeout) => {
+            let in_time = Box::pin(tokio::time::timeout(timeout, handled)).await;
+            in_time.unwrap_or_else(|_| failed(format!("the handler did not end within {timeout:?}")))
+        }
     }
 }
 
 /// Runs user code; a panic in it is an answer like any other.
 pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
+    catching(pin!(async { Ok(future.await) }), Err).await
+}
+
+fn catching<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    panicked: impl Fn(String) -> T,
+) -> impl Future<Output = T> {
     poll_fn(move |context| {
         let future: Pin<&mut _> = future.as_mut();
         match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(panicked(panic_text(&*panic))),
         }
     })
-    .await
 }
 
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use laneway_core::{Failed, Ticket};
 
 use super::LaneMessage;
-use super::attempt::Job;
+use super::attempt::{Answer, Job};
 use super::task::{Item, Running};
-use crate::handler::BatchOutcome;
 use crate::record::{Batch, Record};
 
 /// Records that are not due yet.
@@ -45,7 +44,7 @@ impl Delayed {
 impl<A, F> Running<'_, A, F>
 where
     A: Fn(Job) -> F,
-    F: Future<Output = BatchOutcome>,
+    F: Future<Output = Answer>,
 {
     /// Has records that were read wait until they are due.
     pub(super) fn delay(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {

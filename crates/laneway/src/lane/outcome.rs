@@ -6,17 +6,17 @@ use std::time::Duration;
 use laneway_core::Place;
 
 use super::Order;
-use super::attempt::Job;
+use super::attempt::{Answer, Job};
 use super::failures::Tried;
 use super::task::{Item, LaneMessage, Running, Unit};
 use crate::dead_letters::{Letter, To};
 use crate::failures::{Bucket, GiveUp};
-use crate::handler::{BatchOutcome, Outcome};
+use crate::handler::Outcome;
 
 impl<A, F> Running<'_, A, F>
 where
     A: Fn(Job) -> F,
-    F: Future<Output = BatchOutcome>,
+    F: Future<Output = Answer>,
 {
     pub(super) fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
         match outcome {

@@ -3,14 +3,13 @@
 use std::future::Future;
 
 use super::LaneMessage;
-use super::attempt::Job;
+use super::attempt::{Answer, Job};
 use super::task::Running;
-use crate::handler::BatchOutcome;
 
 impl<A, F> Running<'_, A, F>
 where
     A: Fn(Job) -> F,
-    F: Future<Output = BatchOutcome>,
+    F: Future<Output = Answer>,
 {
     /// Looks at what the handler is at. A record on its way to another topic is not with the handler: that is told of
     /// where it is written.

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 
 use super::aside::Aside;
-use super::attempt::{Job, attempt, contained, panic_text};
+use super::attempt::{Answer, Job, attempt, contained, outcome_of, panic_text};
 use super::delayed::{DELAYED_AT_ONCE, Delayed};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
 use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, hooked};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
-use crate::handler::{BatchOutcome, Closing, Handler, Outcome};
+use crate::handler::{Closing, Handler};
 use crate::ordering::Ordering;
 use crate::record::{Batch, COPIED, Record};
 
@@ -268,7 +268,7 @@ pub(super) struct Running<'a, A, F> {
 impl<A, F> Running<'_, A, F>
 where
     A: Fn(Job) -> F,
-    F: Future<Output = BatchOutcome>,
+    F: Future<Output = Answer>,
 {
     /// Reads and handles until the lane is told to end, and what is in flight has ended or is to be cancelled.
     async fn read(&mut self, mut queue: Option<Box<dyn PartitionQueue>>) {
@@ -519,7 +519,7 @@ where
             }
             let again = copies.then(|| record.clone());
             let begun = self.begin(Job::One(record), 1);
-            if let Ok(BatchOutcome::All(Outcome::Done)) = begun {
+            if let Ok(None) = begun {
                 self.has_returned(1, false);
                 self.count_finished();
                 self.succeeded += 1;
@@ -538,9 +538,9 @@ where
             let item = Item { record, ticket, is_counted: self.quota.is_some(), tried: None };
             self.held.bytes += item.cost();
             match begun {
-                Ok(outcome) => {
+                Ok(answer) => {
                     self.has_returned(1, false);
-                    self.complete(item, place, outcome.one());
+                    self.complete(item, place, outcome_of(answer).one());
                 }
                 Err(at) => self.remember(at, Unit::One(item, place)),
             }
@@ -585,7 +585,7 @@ where
     }
 
     /// Begins a job of so many records; for the handler there must be room. Where it waits, answers in which slot.
-    fn begin(&mut self, job: Job, count: usize) -> Result<BatchOutcome, u32> {
+    fn begin(&mut self, job: Job, count: usize) -> Result<Answer, u32> {
         if !matches!(job, Job::Letter(..)) {
             self.room -= 1;
             self.running += 1;
@@ -623,7 +623,8 @@ where
         self.ready_calls = 0;
     }
 
-    fn over(&mut self, unit: Unit, outcome: BatchOutcome) {
+    fn over(&mut self, unit: Unit, answer: Answer) {
+        let outcome = outcome_of(answer);
         match unit {
             Unit::Letter(item, place) => self.finish(&item, place),
             Unit::One(item, place) => self.complete(item, place, outcome.one()),

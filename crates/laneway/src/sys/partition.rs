@@ -38,6 +38,8 @@ impl PartitionHandle {
         // (rdkafka_offset.c: `RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, 0`); and while anything stale waits, the
         // queue is not empty, and nothing new wakes anyone.
         handle.empty();
+        // A lane that takes less has no use for all of that room.
+        handle.taken = Vec::new();
         handle
     }
 
