@@ -144,7 +144,7 @@ impl<L: Ord + Clone> Turns<L> {
             }
         }
         rested.into_iter().for_each(|lane| self.wait(lane));
-        reading.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        reading.sort_by_key(|(since, ..)| *since);
         let mut active = self.reading();
         let mut stop = |lanes: &mut BTreeMap<L, Stage>, lane: L| {
             lanes.insert(lane.clone(), Stage::Stopping);
