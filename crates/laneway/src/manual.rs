@@ -130,6 +130,10 @@
 //! away at once. Laneway shows changes of topics to the group only between rebalances; where one is seen all the same, what
 //! drains is lost within 100 ms: its records come again.
 //!
+//! Commits name topics, and no more. A topic that is deleted and made again before its lanes have ended (the deletion is
+//! seen when topics are looked for, and not at all where no other topic is read) is read on at the old offset if the new
+//! log has grown so far, and what is below it is left out: make it again when its lanes are gone.
+//!
 //! # Properties
 //!
 //! Properties of librdkafka are accepted as they are, and go to the client that they concern. Those that

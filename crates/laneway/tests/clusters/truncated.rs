@@ -59,7 +59,7 @@ impl<'a> Log<'a> {
     }
 
     fn read(&self, reset: OffsetReset, ordering: Ordering) -> Reading {
-        let (said, read): (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let (said, read) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let (kept, noted) = (said.clone(), read.clone());
         let consumer = Consumer::builder()
             .brokers(self.cluster.brokers())

@@ -177,7 +177,7 @@ fn soak_one_member_for_minutes() {
 #[test]
 fn a_line_through_samples_that_rise_is_found_and_breaks_its_limit() {
     let rising = |kib_per_hour: f64| {
-        let noise = |second: u32| if second % 2 == 0 { 900.0 } else { -900.0 };
+        let noise = |second: u32| if second.is_multiple_of(2) { 900.0 } else { -900.0 };
         let sample = |second: u32| {
             let time = f64::from(second);
             (time, [60_000.0 + kib_per_hour * time / 3_600.0 + noise(second), 12.0, 30.0])

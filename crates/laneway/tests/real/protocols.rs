@@ -198,7 +198,9 @@ fn changed_over(path: [Protocol; 3], new_one_first: bool) {
     }
     traffic.end();
     scene.wait_until_finished(LONG);
-    members.into_iter().for_each(|member| drop(member.leave()));
+    for member in members {
+        member.leave();
+    }
     wait_until(LONG, "no ghost is listed", || scene.listed() == 0);
     let report = check(&scene.recorder.history(), &Expect::graceful());
     println!("{path:?}, the new one first: {new_one_first}: {report}");
@@ -245,13 +247,17 @@ fn a_cooperative_group_outlives_a_member_of_kip_848_and_changes_over_when_all_ha
     let error = newcomer.ended().expect_err("an end with an error");
     assert_eq!(error.kind(), ErrorKind::Refused);
     wait_until(LONG, "the group is whole", || is_whole(&members));
-    members.into_iter().for_each(|member| drop(member.leave()));
+    for member in members {
+        member.leave();
+    }
     scene.protocol = Protocol::Consumer;
     let members = [scene.member("consumer0", &spec), scene.member("consumer1", &spec)];
     wait_until(LONG, "the group is whole", || is_whole(&members));
     traffic.end();
     scene.wait_until_finished(LONG);
-    members.into_iter().for_each(|member| drop(member.leave()));
+    for member in members {
+        member.leave();
+    }
     let report = check(&scene.recorder.history(), &Expect::graceful());
     println!("a member of KIP-848 beside a cooperative group: {report}");
     report.assert_ok();
