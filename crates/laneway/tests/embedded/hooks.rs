@@ -206,27 +206,20 @@ fn a_hook_that_panics_or_fails_at_the_end_is_told_and_holds_nothing_up() {
 /// One lane's hook holds up no other lane, and no stop; what never opened does not close.
 #[test]
 fn a_lane_that_may_not_open_yet_ends_at_once_and_holds_up_no_other() {
-    // The second time there is memory to read one lane at once, and that one has the first turn.
-    for memory in [512 << 20, 1 << 20] {
-        let bench = Bench::new(2);
-        let noted = Noted::new();
-        noted.set("before_open 0", &[Does::Hangs]);
-        let running = bench.run(builder(&bench, &noted).memory(memory), handler(&noted));
-        wait_until(LONG, "the other lane is open", || noted.has("before_open 1: done"));
-        wait_until(LONG, "it is read", || {
-            bench.fetcher.starts().iter().any(|(partition, _)| *partition == bench.partition(1))
-        });
-        bench.fetcher.deliver(&bench.partition(1), 0..3, None);
-        wait_until(LONG, "it is through", || noted.has("record 1@2"));
-        let began = Instant::now();
-        let summary = bench.end(running);
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        assert_eq!(summary.finished, 3);
-        let log = noted.log();
-        let closed: Vec<_> = log.iter().filter(|line| line.starts_with("before_close")).collect();
-        assert_eq!(closed, ["before_close 1", "before_close 1: done"]);
-        assert_eq!(bench.fetcher.open_queues(), 0);
-    }
+    let bench = Bench::new(2);
+    let noted = Noted::new();
+    noted.set("before_open 0", &[Does::Hangs]);
+    let running = bench.run(builder(&bench, &noted), handler(&noted));
+    bench.fetcher.deliver(&bench.partition(1), 0..3, None);
+    wait_until(LONG, "the other lane is through", || noted.has("record 1@2"));
+    let began = Instant::now();
+    let summary = bench.end(running);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(summary.finished, 3);
+    let log = noted.log();
+    let closed: Vec<_> = log.iter().filter(|line| line.starts_with("before_close")).collect();
+    assert_eq!(closed, ["before_close 1", "before_close 1: done"]);
+    assert_eq!(bench.fetcher.open_queues(), 0);
 }
 
 /// A handler that uses up the drain leaves a second to the hook, and what was finished is committed all the same.
