@@ -113,9 +113,7 @@ impl Letters {
         let mut headers: Vec<(&[u8], Option<&[u8]>)> =
             record.headers().take(letter.own).map(|header| (header.name, header.value)).collect();
         let failed = Failed { group: self.group.clone(), ..letter.failed.clone() };
-        let mut added = failed.headers();
-        // Partitions that are assigned by hand are read in none.
-        added.retain(|(name, _)| *name != "laneway.group" || !self.group.is_empty());
+        let added = failed.headers();
         headers.extend(added.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))));
         let produced = Produced {
             topic: &topic.native,
