@@ -217,7 +217,7 @@ mod tests {
             ("laneway.offset", Some("-1"), "no record"),
             ("laneway.attempts", Some("0"), "no record"),
             ("laneway.group", None, "laneway.group is not text"),
-            ("laneway.group", Some(""), "laneway.group is missing"),
+            ("laneway.topic", Some(""), "laneway.topic is missing"),
         ] {
             let mut headers = whole.clone();
             let header = headers.iter_mut().find(|(found, _)| found == name.as_bytes()).unwrap();

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Who reads, and who waits for it.
 #[derive(Debug)]
 pub struct Turns<L> {
-    /// So many may read at once.
-    most: usize,
+    /// What those that read may cost, all together.
+    room: u64,
     lanes: BTreeMap<L, Stage>,
     waiting: VecDeque<L>,
 }
@@ -19,15 +19,15 @@ pub struct Turns<L> {
 enum Stage {
     /// It is in `waiting`.
     Waiting,
-    /// It reads, and has had something to read since then; `None`: it is at its log's end.
-    Reading(Option<Duration>),
-    /// It was told to stop, and has not yet.
-    Stopping,
+    /// It reads, and has had something to read since then; `None`: it is at its log's end. And what it costs.
+    Reading(Option<Duration>, u64),
+    /// It was told to stop, and has not yet, so that it still costs as much.
+    Stopping(u64),
     /// It does not read, and has no room to.
     Resting,
 }
 
-/// How a lane that reads, or rests, is doing.
+/// How a lane is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
     /// It has read everything there is.
@@ -38,6 +38,8 @@ pub struct Look {
     pub is_full: bool,
     /// What it has not read keeps too much else in memory.
     pub holds_up: bool,
+    /// What it costs to have it read.
+    pub cost: u64,
 }
 
 /// What is to be done.
@@ -50,25 +52,28 @@ pub enum Deed<L> {
 }
 
 impl<L: Ord + Clone> Turns<L> {
-    /// Nobody yet; `most` (at least one) may read at once.
-    pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), lanes: BTreeMap::new(), waiting: VecDeque::new() }
+    /// Nobody yet; those that read may cost so much, all together. One may always read.
+    pub fn new(room: u64) -> Self {
+        Self { room, lanes: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// So many lanes may read at once from now on.
-    pub fn set_most(&mut self, most: usize) {
-        self.most = most.max(1);
+    /// What those cost that read and have something to read, or have not stopped yet.
+    pub fn used(&self) -> u64 {
+        let cost = |stage: &Stage| match stage {
+            Stage::Reading(Some(_), cost) | Stage::Stopping(cost) => *cost,
+            _ => 0,
+        };
+        self.lanes.values().map(cost).sum()
     }
 
-    /// Whether there are lanes for which there is no room at once.
-    pub fn is_tight(&self) -> bool {
-        self.lanes.len() > self.most
+    /// How many lanes there are, whatever they do.
+    pub fn len(&self) -> usize {
+        self.lanes.len()
     }
 
-    /// Lanes that read and have something to read, or have not stopped yet.
-    pub fn reading(&self) -> usize {
-        let counts = |stage: &&Stage| matches!(stage, Stage::Reading(Some(_)) | Stage::Stopping);
-        self.lanes.values().filter(counts).count()
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
     }
 
     /// Lanes that wait for their turn.
@@ -76,12 +81,13 @@ impl<L: Ord + Clone> Turns<L> {
         self.waiting.len()
     }
 
-    /// A new lane. True: it begins to read at once; else it waits for its turn.
-    pub fn add(&mut self, lane: L, now: Duration) -> bool {
+    /// A new lane, and what it costs. True: it begins to read at once; else it waits for its turn.
+    pub fn add(&mut self, lane: L, cost: u64, now: Duration) -> bool {
         self.remove(&lane);
-        let starts = self.waiting.is_empty() && self.reading() < self.most;
+        let used = self.used();
+        let starts = self.waiting.is_empty() && (used == 0 || used + cost <= self.room);
         if starts {
-            self.lanes.insert(lane, Stage::Reading(Some(now)));
+            self.lanes.insert(lane, Stage::Reading(Some(now), cost));
         } else {
             self.wait(lane);
         }
@@ -99,19 +105,20 @@ impl<L: Ord + Clone> Turns<L> {
     /// called.
     pub fn stop(&mut self, lane: &L) -> bool {
         match self.lanes.get_mut(lane) {
-            Some(stage @ Stage::Reading(_)) => {
-                *stage = Stage::Stopping;
+            Some(stage) => {
+                let Stage::Reading(_, cost) = *stage else { return false };
+                *stage = Stage::Stopping(cost);
                 true
             }
-            _ => false,
+            None => false,
         }
     }
 
     /// A lane that was told to stop has.
     pub fn stopped(&mut self, lane: &L, is_full: bool) {
         match self.lanes.get_mut(lane) {
-            Some(stage @ Stage::Stopping) if is_full => *stage = Stage::Resting,
-            Some(Stage::Stopping) => self.wait(lane.clone()),
+            Some(stage @ Stage::Stopping(_)) if is_full => *stage = Stage::Resting,
+            Some(Stage::Stopping(_)) => self.wait(lane.clone()),
             _ => {}
         }
     }
@@ -121,60 +128,69 @@ impl<L: Ord + Clone> Turns<L> {
         self.waiting.push_back(lane);
     }
 
-    /// What is to be done now. Asks how the lanes are doing that read or rest.
+    /// What is to be done now. Asks how lanes are doing.
     pub fn next(&mut self, now: Duration, mut look: impl FnMut(&L) -> Look) -> Vec<Deed<L>> {
-        let mut deeds = Vec::new();
+        let mut stops = Vec::new();
         let mut rested = Vec::new();
-        // By when they began: those that read, and those of them whose turn may end.
+        // By when they began: those that have something to read.
         let mut reading = Vec::new();
         for (lane, stage) in &mut self.lanes {
             match stage {
-                Stage::Reading(since) => {
+                Stage::Reading(since, cost) => {
                     let look = look(lane);
                     *since = if look.is_at_end { None } else { Some(since.unwrap_or(now)) };
+                    *cost = look.cost;
                     if look.holds_up && look.is_full {
-                        *stage = Stage::Stopping;
-                        deeds.push(Deed::Stop(lane.clone()));
+                        stops.push(lane.clone());
                     } else if let Some(since) = *since {
                         reading.push((since, lane.clone(), look));
                     }
                 }
                 Stage::Resting if !look(lane).is_full => rested.push(lane.clone()),
-                Stage::Resting | Stage::Waiting | Stage::Stopping => {}
+                Stage::Resting | Stage::Waiting | Stage::Stopping(_) => {}
             }
         }
         rested.into_iter().for_each(|lane| self.wait(lane));
         reading.sort_by_key(|(since, ..)| *since);
-        let mut active = self.reading();
-        let mut stop = |lanes: &mut BTreeMap<L, Stage>, lane: L| {
-            lanes.insert(lane.clone(), Stage::Stopping);
-            deeds.push(Deed::Stop(lane));
-        };
         // Lanes that were at their ends may all have something to read at once: the last ones wait.
-        let stopping = active - reading.len();
-        while reading.len() + stopping > self.most
-            && let Some((_, lane, _)) = reading.pop()
+        let mut used = self.used();
+        while used > self.room
+            && reading.len() > 1
+            && let Some((_, lane, look)) = reading.pop()
         {
-            stop(&mut self.lanes, lane);
+            used = used.saturating_sub(look.cost);
+            stops.push(lane);
         }
-        let free = self.most.saturating_sub(active);
-        let mut wanted = self.waiting.len().saturating_sub(free + stopping);
+        // Turns end only for as much as those that wait can use.
+        let wanted: u64 = self.waiting.iter().map(|lane| look(lane).cost.max(1)).fold(0, u64::saturating_add);
+        let mut lacking = wanted.saturating_sub(self.room.saturating_sub(self.used()));
         for (since, lane, look) in reading {
-            if wanted == 0 {
+            if lacking == 0 {
                 break;
             }
             let age = now.saturating_sub(since);
             if look.is_full || (look.has_read && age >= TURN) || age >= LONGEST_TURN {
-                stop(&mut self.lanes, lane);
-                wanted -= 1;
+                lacking = lacking.saturating_sub(look.cost.max(1));
+                stops.push(lane);
             }
         }
-        while active < self.most
-            && let Some(lane) = self.waiting.pop_front()
-        {
-            self.lanes.insert(lane.clone(), Stage::Reading(Some(now)));
-            deeds.push(Deed::Start(lane));
-            active += 1;
+        let mut deeds = Vec::new();
+        for lane in stops {
+            if self.stop(&lane) {
+                deeds.push(Deed::Stop(lane));
+            }
+        }
+        let mut used = self.used();
+        while let Some(lane) = self.waiting.front() {
+            let cost = look(lane).cost;
+            if used > 0 && used + cost > self.room {
+                break;
+            }
+            used += cost;
+            if let Some(lane) = self.waiting.pop_front() {
+                self.lanes.insert(lane.clone(), Stage::Reading(Some(now), cost));
+                deeds.push(Deed::Start(lane));
+            }
         }
         deeds
     }
@@ -193,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    const BUSY: Look = Look { is_at_end: false, has_read: true, is_full: false, holds_up: false };
+    const BUSY: Look = Look { is_at_end: false, has_read: true, is_full: false, holds_up: false, cost: 1 };
 
     fn seconds(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
@@ -222,16 +238,16 @@ mod tests {
     #[test]
     fn all_read_where_there_is_room_for_all() {
         let mut turns = Turns::new(3);
-        assert!((0..3).all(|lane| turns.add(lane, Duration::ZERO)));
+        assert!((0..3).all(|lane| turns.add(lane, 1, Duration::ZERO)));
         assert!(run(&mut turns, seconds(100.0), |_| BUSY).is_empty());
-        assert_eq!((turns.reading(), turns.waiting()), (3, 0));
+        assert_eq!((turns.used(), turns.waiting()), (3, 0));
     }
 
     #[test]
     fn a_lane_at_its_end_makes_room_and_stays() {
         let mut turns = Turns::new(1);
-        assert!(turns.add(0, Duration::ZERO));
-        assert!(!turns.add(1, Duration::ZERO));
+        assert!(turns.add(0, 1, Duration::ZERO));
+        assert!(!turns.add(1, 1, Duration::ZERO));
         let at_end = |lane: &u32| Look { is_at_end: *lane == 0, ..BUSY };
         assert_eq!(run(&mut turns, seconds(0.1), at_end), [1]);
         // It has something to read again, and the other one has had its turn.
@@ -247,7 +263,7 @@ mod tests {
     #[test]
     fn a_lane_without_room_rests_until_it_has_some() {
         let mut turns = Turns::new(2);
-        assert!(turns.add(0, Duration::ZERO) && turns.add(1, Duration::ZERO));
+        assert!(turns.add(0, 1, Duration::ZERO) && turns.add(1, 1, Duration::ZERO));
         let full = Look { is_full: true, holds_up: true, ..BUSY };
         assert_eq!(turns.next(seconds(1.0), |lane| if *lane == 0 { full } else { BUSY }), [Deed::Stop(0)]);
         turns.stopped(&0, true);
@@ -258,8 +274,8 @@ mod tests {
     #[test]
     fn a_turn_in_which_nothing_came_lasts_longer() {
         let mut turns = Turns::new(1);
-        assert!(turns.add(0, Duration::ZERO));
-        turns.add(1, Duration::ZERO);
+        assert!(turns.add(0, 1, Duration::ZERO));
+        turns.add(1, 1, Duration::ZERO);
         let nothing = Look { has_read: false, ..BUSY };
         assert!(run(&mut turns, seconds(9.9), |_| nothing).is_empty());
         assert_eq!(run(&mut turns, seconds(10.0), |_| nothing), [1]);
@@ -274,10 +290,10 @@ mod tests {
             lanes in 1..40u32,
             states in prop::collection::vec((any::<u32>(), 0..4u8), 400),
         ) {
-            let mut turns = Turns::new(most);
+            let mut turns = Turns::new(most as u64);
             let mut looks = vec![BUSY; lanes as usize];
             let mut last_read = vec![0usize; lanes as usize];
-            let mut reads: Vec<bool> = (0..lanes).map(|lane| turns.add(lane, Duration::ZERO)).collect();
+            let mut reads: Vec<bool> = (0..lanes).map(|lane| turns.add(lane, 1, Duration::ZERO)).collect();
             for (step, (lane, state)) in states.into_iter().enumerate() {
                 let now = Duration::from_millis(100 * (step as u64 + 1));
                 let changed = (lane % lanes) as usize;
@@ -293,7 +309,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert!(turns.reading() <= most);
+                prop_assert!(turns.used() <= most as u64);
                 let busy = (0..lanes as usize).filter(|lane| reads[*lane] && !looks[*lane].is_at_end).count();
                 prop_assert!(busy <= most);
                 for lane in 0..lanes as usize {

@@ -92,8 +92,8 @@ impl Clients {
         let budget = builder.memory;
         for (key, value) in [
             (QUEUED, (budget / 256).clamp(64 << 10, 4 << 20) >> 10),
-            (QUEUED_RECORDS, (budget >> 19).clamp(64, 4_096)),
-            (FETCHED, (budget / 2048).clamp(64 << 10, 1 << 20)),
+            (QUEUED_RECORDS, (budget >> 17).clamp(64, 8_192)),
+            (FETCHED, (budget / 1024).clamp(64 << 10, 1 << 20)),
             ("fetch.max.bytes", (budget / 128).clamp(1 << 20, 50 << 20)),
         ] {
             self.fetcher.push((key.into(), value.to_string()));

@@ -196,9 +196,14 @@ impl World {
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, String)> {
         let mut failed = Vec::new();
         self.taken = self.fixed.memory.learn(self.taken);
-        self.turns.set_most(self.fixed.memory.partitions());
         let (lanes, memory) = (&self.lanes, &self.fixed.memory);
-        let look = |lane: &LaneId| lanes.get(lane).map_or_else(Look::default, |it| it.reading.look(memory));
+        let each = memory.ahead();
+        let is_tight = (self.turns.len() as u64).saturating_mul(each) > memory.most_ahead();
+        let look = |lane: &LaneId| {
+            let Some(shared) = lanes.get(lane) else { return Look::default() };
+            let cost = if is_tight { shared.left().map_or(each, |left| memory.ahead_of(left)) } else { each };
+            shared.reading.look(memory, cost)
+        };
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
             match deed {
                 Deed::Stop(lane) => self.close_queue(&lane),
@@ -220,7 +225,7 @@ impl World {
                 }
             }
         }
-        self.fixed.memory.set_reading(self.turns.reading(), self.turns.is_tight());
+        self.fixed.memory.set_reading(self.turns.used(), is_tight);
         failed
     }
 
@@ -376,7 +381,9 @@ impl Port for World {
         if let Some(end) = self.ends.get(&lane.partition) {
             shared.end.store(*end, Ordering::Relaxed);
         }
-        let queue = if self.turns.add(lane.clone(), self.fixed.started.elapsed()) {
+        let memory = &self.fixed.memory;
+        let cost = shared.left().map_or_else(|| memory.ahead(), |left| memory.ahead_of(left));
+        let queue = if self.turns.add(lane.clone(), cost, self.fixed.started.elapsed()) {
             match self.start_fetching(&shared, at) {
                 Ok(queue) => Some(queue),
                 Err(error) => {

@@ -7,7 +7,7 @@
 //! costs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use laneway_core::TopicPartition;
 use tokio::sync::Notify;
@@ -27,9 +27,9 @@ pub(crate) struct Memory {
     size: AtomicU64,
     /// Records that were seen waiting in one queue, at most, of late.
     longest: AtomicU64,
-    /// Partitions that are read now and have something to read.
-    reading: AtomicUsize,
-    /// Lanes take turns: not all may read at once.
+    /// What may be fetched ahead of the partitions that are read now.
+    reading: AtomicU64,
+    /// It would be too much to have all partitions read at once.
     is_tight: AtomicBool,
     /// Wakes a lane when there is room again.
     pub(crate) freed: Notify,
@@ -87,17 +87,28 @@ impl Memory {
             taken_records: AtomicU64::new(0),
             size: AtomicU64::new(0),
             longest: AtomicU64::new(0),
-            reading: AtomicUsize::new(0),
+            reading: AtomicU64::new(0),
             is_tight: AtomicBool::new(false),
             freed: Notify::new(),
         }
     }
 
-    /// How many partitions may be read at once. Before anything was, it is not known how large records are.
-    pub(crate) fn partitions(&self) -> usize {
-        let size = self.size.load(Ordering::Relaxed);
-        let each = if size == 0 { 1 } else { self.prefetch.most(size, self.longest.load(Ordering::Relaxed)) };
-        usize::try_from(self.budget / 2 / each.max(1)).unwrap_or(usize::MAX).max(1)
+    /// What may be fetched ahead, of all partitions together.
+    pub(crate) fn most_ahead(&self) -> u64 {
+        self.budget / 2
+    }
+
+    /// What is fetched ahead of a partition, at most. 0: it is not known yet how large records are.
+    pub(crate) fn ahead(&self) -> u64 {
+        match self.size.load(Ordering::Relaxed) {
+            0 => 0,
+            size => self.prefetch.most(size, self.longest.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The same of one that has so many records left to read.
+    pub(crate) fn ahead_of(&self, left: u64) -> u64 {
+        self.ahead().min(left.saturating_mul(self.size.load(Ordering::Relaxed) + NATIVE))
     }
 
     /// What lanes may hold, all together.
@@ -136,16 +147,19 @@ impl Memory {
         }
     }
 
-    /// So much was taken from a queue, by a lane that was at its log's end before, or not. True: it matters to the
-    /// others, and who reads must be looked at.
-    pub(crate) fn took(&self, bytes: u64, records: u64, was_at_end: bool) -> bool {
+    /// So much was taken from a queue. True: now it is known how large records are.
+    pub(crate) fn took(&self, bytes: u64, records: u64) -> bool {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         self.taken_records.fetch_add(records, Ordering::Relaxed);
         let is_first = self.size.load(Ordering::Relaxed) == 0;
         if is_first {
             self.size.store((bytes / records.max(1)).max(1), Ordering::Relaxed);
         }
-        is_first || (was_at_end && self.is_tight.load(Ordering::Relaxed))
+        is_first
+    }
+
+    pub(crate) fn is_tight(&self) -> bool {
+        self.is_tight.load(Ordering::Relaxed)
     }
 
     /// A lane whose records that wait take so much is to put them aside: they, or those of all lanes, leave no room.
@@ -190,16 +204,14 @@ impl Memory {
         )
     }
 
-    pub(crate) fn set_reading(&self, partitions: usize, is_tight: bool) {
-        self.reading.store(partitions, Ordering::Relaxed);
+    pub(crate) fn set_reading(&self, bytes: u64, is_tight: bool) {
+        self.reading.store(bytes, Ordering::Relaxed);
         self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 
     pub(crate) fn status(&self) -> MemoryStatus {
         let held = self.held.load(Ordering::Relaxed);
-        let each =
-            self.prefetch.most(self.size.load(Ordering::Relaxed), self.longest.load(Ordering::Relaxed));
-        let prefetch = (self.reading.load(Ordering::Relaxed) as u64).saturating_mul(each);
+        let prefetch = self.reading.load(Ordering::Relaxed);
         let waiting = self.waiting.load(Ordering::Relaxed);
         MemoryStatus { budget: self.budget, used: held + prefetch, prefetch, held, waiting }
     }
@@ -264,32 +276,31 @@ mod tests {
 
     #[test]
     fn small_records_cost_more_than_they_look() {
-        let partitions = |size: u64| {
+        let ahead = |size: u64| {
             let memory = Memory::new(1 << 30, PREFETCH);
-            assert!(memory.took(size, 1, false));
-            memory.partitions()
+            assert!(memory.took(size, 1));
+            memory.ahead()
         };
+        assert_eq!(
+            [10, 100, 1_000, 100_000, 10_000_000].map(ahead),
+            [16_341_150, 3_906_780, 2_570_400, 1_313_520, 20_002_080]
+        );
         let memory = Memory::new(1 << 30, PREFETCH);
-        memory.took(1_000, 1, false);
-        assert!(memory.saw(900) && !memory.saw(1_000) && memory.saw(9_000));
-        assert_eq!(memory.partitions(), 29, "whole batches");
-        assert_eq!([10, 100, 1_000, 100_000, 10_000_000].map(partitions), [32, 137, 208, 408, 26]);
-        let memory = Memory::new(1 << 30, PREFETCH);
-        assert!(memory.partitions() > 1_000_000, "not known yet");
-        assert!(memory.took(10_000, 1, false) && !memory.took(100_000, 10, true));
+        assert_eq!(memory.ahead(), 0, "not known yet");
+        assert!(memory.took(10_000, 1) && !memory.took(100_000, 10));
+        assert_eq!((memory.ahead_of(3), memory.ahead_of(1 << 40)), (33_120, memory.ahead()));
         let before = memory.learn((0, 0));
         assert_eq!((before, memory.size.load(Ordering::Relaxed)), ((110_000, 11), 10_000));
-        memory.took(1_000, 100, false);
+        memory.took(1_000, 100);
         assert_eq!(memory.learn(before), (111_000, 111));
         assert_eq!(memory.size.load(Ordering::Relaxed), 10);
-        memory.set_reading(1, true);
-        assert!(memory.took(1, 1, true), "the others must be looked at");
     }
 
     #[test]
-    fn a_budget_that_carries_nothing_carries_one_partition() {
-        let memory = Memory::new(1, PREFETCH);
-        memory.took(1, 1, false);
-        assert_eq!(memory.partitions(), 1);
+    fn whole_batches_are_fetched_however_large() {
+        let memory = Memory::new(1 << 30, PREFETCH);
+        memory.took(1_000, 1);
+        assert!(memory.saw(900) && !memory.saw(1_000) && memory.saw(9_000));
+        assert_eq!(memory.ahead(), 9_000 * 2_040);
     }
 }

@@ -74,11 +74,12 @@ impl Reading {
     pub(crate) fn has_taken(&self, bytes: u64, records: usize, is_at_end: bool, memory: &Memory) -> bool {
         let mut matters = false;
         if records > 0 {
-            matters = memory.took(bytes, records as u64, self.is_at_end.load(Ordering::Relaxed));
+            matters = memory.took(bytes, records as u64);
             self.has_read.store(true, Ordering::Relaxed);
         }
-        if records > 0 || is_at_end {
+        if (records > 0 || is_at_end) && is_at_end != self.is_at_end.load(Ordering::Relaxed) {
             self.is_at_end.store(is_at_end, Ordering::Relaxed);
+            matters |= memory.is_tight();
         }
         self.set_full(false, memory);
         matters
@@ -106,13 +107,15 @@ impl Reading {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn look(&self, memory: &Memory) -> Look {
+    /// `cost`: that of having it read.
+    pub(crate) fn look(&self, memory: &Memory, cost: u64) -> Look {
         let meanwhile = memory.taken().saturating_sub(self.taken_then.load(Ordering::Relaxed));
         Look {
             is_at_end: self.is_at_end.load(Ordering::Relaxed),
             has_read: self.has_read.load(Ordering::Relaxed),
             is_full: self.is_full(),
             holds_up: meanwhile > memory.most_held_up(),
+            cost,
         }
     }
 }

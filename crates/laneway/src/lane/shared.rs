@@ -192,6 +192,11 @@ impl LaneShared {
         self.next().offset
     }
 
+    /// How much there is left to read, in offsets, as far as is known: the log's end is asked for now and then.
+    pub(crate) fn left(&self) -> Option<u64> {
+        u64::try_from(self.end.load(Ordering::Relaxed) - self.position()).ok().filter(|left| *left > 0)
+    }
+
     /// Where reading goes on, with the leader epoch of the last record that was read.
     pub(crate) fn next(&self) -> Position {
         match self.window.get() {

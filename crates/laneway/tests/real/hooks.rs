@@ -50,6 +50,8 @@ struct Keep(Arc<Counts>);
 impl LaneHooks for Keep {
     async fn before_open(&self, lane: &LaneId) -> Result<(), HookError> {
         let Counts { member, store, here } = &*self.0;
+        // A lane that is revoked meanwhile was never open, and is not closed.
+        tokio::time::sleep(Duration::from_millis(30)).await;
         let count = {
             let mut stored = store.stored.lock().unwrap();
             let (count, holder) = stored.entry(lane.partition.clone()).or_default();
@@ -59,7 +61,6 @@ impl LaneHooks for Keep {
             *count
         };
         *store.moves.lock().unwrap() += 1;
-        tokio::time::sleep(Duration::from_millis(30)).await;
         here.lock().unwrap().insert(lane.partition.clone(), count);
         Ok(())
     }

@@ -189,7 +189,7 @@ impl ClientThread {
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
-            turns: Turns::new(fixed.memory.partitions()),
+            turns: Turns::new(fixed.memory.most_ahead()),
             taken: (0, 0),
             search: None,
             ends: BTreeMap::new(),
