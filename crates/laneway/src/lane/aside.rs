@@ -82,7 +82,9 @@ where
     /// whole log that is read for nothing.
     pub(super) fn put_aside(&mut self) {
         let finished = self.finished_here;
-        if self.takes_batches || self.work.ordering != Ordering::Key || finished == self.aside.finished_then {
+        // The lane of a retry topic holds little, and does not read on while its first record waits.
+        let may = self.work.ordering == Ordering::Key && !self.takes_batches && self.delayed.is_none();
+        if !may || finished == self.aside.finished_then {
             return;
         }
         self.aside.finished_then = finished;
