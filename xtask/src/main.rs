@@ -1,4 +1,4 @@
-//! Laneway's own commands: `cargo xtask test | check | prove | outages | bench | soak | sim`.
+//! Laneway's own commands: `cargo xtask test | check | prove | outages | bench | memory | soak | sim`.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         "prove" => prove(),
         "outages" => outages(),
         "bench" => bench(&rest),
+        "memory" => real_tests("memory::prove", "/dev/null"),
         "soak" => soak(&rest),
         "sim" => sim(&rest),
         "" | "help" | "-h" | "--help" => {
@@ -213,6 +214,7 @@ cargo xtask COMMAND
   bench [WHAT]   figures beside the peers', in a release build; writes docs/BENCHMARKS.md. WHAT: prefetched, broker,
                  idle, start, keyed, maps, growth (default: all); --quick, --records N, --runs N, --no-doc
   bench stay     how long lanes that stay are silent while another member's lane drains
+  memory         the resident size of a process beside its budget, over partitions, sizes of records and handlers
   soak [N]       a thousand group cycles (or N) of each protocol: threads, handles and memory they leave behind
   soak --minutes N [PROTOCOL]
                  one member for so long, others that come and go, a broker that is restarted: whether it grows

@@ -134,28 +134,31 @@ fn memory_stays_inside_its_budget_with_few_and_many_partitions() {
     ]);
 }
 
+/// The resident size over partitions, sizes and handlers, by command (`cargo xtask memory`).
 #[test]
-#[ignore = "long: cargo xtask prove"]
-fn prove_7_memory() {
-    let Some(kafka) = real_kafka_or_skip() else { return };
-    let text = std::env::var("LANEWAY_CASES").unwrap_or_default();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let words: Vec<u64> = line.split_whitespace().take(4).map(|word| word.parse().unwrap()).collect();
-        let handlers = match line.split_whitespace().nth(4).unwrap() {
-            "ready" => Handlers::Ready,
-            "stuck" => Handlers::Stuck,
-            "key" => Handlers::StuckKey,
-            time => Handlers::Sleep(time.parse().unwrap()),
-        };
-        let case = Case {
-            partitions: words[0] as i32,
-            size: words[1] as usize,
-            lag: (words[2] as usize) << 20,
-            budget_mib: words[3],
-            handlers,
-        };
-        measure(kafka, &case);
-    }
+#[ignore = "long: cargo xtask memory"]
+fn prove_memory() {
+    println!("| partitions | bytes of a record | lag | handlers | budget | peak of the resident size | |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let case = |partitions, size, lag_mib: usize, budget_mib, handlers| Case {
+        partitions,
+        size,
+        lag: lag_mib << 20,
+        budget_mib,
+        handlers,
+    };
+    holds(&[
+        case(1, 1_000, 256, 64, Handlers::Ready),
+        case(100, 1_000, 256, 64, Handlers::Ready),
+        case(100, 1_000, 256, 64, Handlers::Sleep(10)),
+        case(100, 1_000, 256, 64, Handlers::Stuck),
+        case(100, 10, 64, 64, Handlers::Sleep(10)),
+        case(100, 100_000, 256, 64, Handlers::Stuck),
+        case(100, 1_000_000, 256, 64, Handlers::Sleep(10)),
+        case(1_000, 1_000, 512, 64, Handlers::Stuck),
+        case(1_000, 1_000, 512, 512, Handlers::Ready),
+        case(12, 1_000, 512, 64, Handlers::StuckKey),
+    ]);
 }
 
 /// A consumer in a process of its own, that tells the most memory that it had.
