@@ -10,6 +10,8 @@ pub(crate) struct Limit {
     most: AtomicUsize,
     used: AtomicUsize,
     per_lane: AtomicUsize,
+    /// Lanes that have nothing running, and could go on if there were room.
+    starved: AtomicUsize,
     /// Wakes a lane when there is room again.
     pub(crate) freed: Notify,
 }
@@ -21,6 +23,7 @@ impl Limit {
             most: AtomicUsize::new(most),
             used: AtomicUsize::new(0),
             per_lane: AtomicUsize::new(per_lane),
+            starved: AtomicUsize::new(0),
             freed: Notify::new(),
         }
     }
@@ -61,6 +64,20 @@ impl Limit {
             })
             .ok();
         got
+    }
+
+    /// A lane starves from now on, or does no longer.
+    pub(crate) fn starves(&self, starves: bool) {
+        if starves {
+            self.starved.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.starved.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a lane starves: what another one has no use for any more is for that, and not for itself again.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.starved.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn give_back(&self, count: usize) {

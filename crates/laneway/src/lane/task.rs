@@ -122,6 +122,9 @@ impl Lane {
                         succeeded: 0,
                         has_ended: false,
                         is_starved: false,
+                        lacks_room: false,
+                        told_lack: false,
+                        gave: false,
                         is_short: false,
                         appetite: Appetite::default(),
                         held: Held::default(),
@@ -247,6 +250,11 @@ pub(super) struct Running<'a, A, F> {
     pub(super) has_ended: bool,
     /// It could go on if there were room.
     is_starved: bool,
+    /// It has nothing running, and the room that it lacks is that of all lanes together; and whether they know.
+    lacks_room: bool,
+    told_lack: bool,
+    /// It has given room to others in this turn, and takes none.
+    gave: bool,
     /// It could read if there were memory.
     is_short: bool,
     appetite: Appetite,
@@ -278,6 +286,7 @@ where
                 break;
             }
             self.now = self.started.elapsed();
+            (self.is_starved, self.lacks_room) = (false, false);
             match self.shared.reading.change() {
                 Some(Change::Close) => {
                     drop(queue.take());
@@ -296,7 +305,7 @@ where
                 self.release_delayed();
                 if self.shared.is_paused() {
                     // What others wait for is not to wake it.
-                    (self.is_starved, self.is_short) = (false, false);
+                    self.is_short = false;
                     self.shared.reading.set_full(true, &self.work.memory);
                 } else {
                     moved |= self.start_what_may_run();
@@ -566,12 +575,13 @@ where
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
-        let has_room_here = self.running < self.work.limit.per_lane();
+        let has_room_here = self.running < self.work.limit.per_lane() && !self.gave;
         if self.room == 0 && has_room_here {
             self.room = self.work.limit.take(1);
         }
         // Also where this lane has its share: that may be changed while nothing else happens.
         self.is_starved = self.room == 0 || !has_room_here;
+        self.lacks_room = self.room == 0 && has_room_here && self.running == 0;
         !self.is_starved
     }
 
@@ -599,7 +609,13 @@ where
         self.in_flight -= count;
         if !is_letter {
             self.running -= 1;
-            self.room += 1;
+            // I8: a lane with much to do would else keep its room for ever, beside others that have none.
+            if self.work.limit.is_wanted() {
+                self.gave = true;
+                self.work.limit.give_back(1);
+            } else {
+                self.room += 1;
+            }
         }
     }
 
@@ -680,6 +696,11 @@ where
             self.work.memory.hold(self.told, self.held);
             self.told = self.held;
         }
+        self.gave = false;
+        if self.lacks_room != self.told_lack {
+            self.told_lack = self.lacks_room;
+            self.work.limit.starves(self.lacks_room);
+        }
         // Others may need it.
         self.work.limit.give_back(std::mem::take(&mut self.room));
         if self.now >= self.next_look {
@@ -749,6 +770,9 @@ where
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);
+        if std::mem::take(&mut self.told_lack) {
+            self.work.limit.starves(false);
+        }
         self.work.memory.hold(self.told, Held::default());
     }
 }

@@ -184,6 +184,33 @@ fn a_key_that_fails_is_tried_again_in_its_order_and_delays_no_other() {
     assert_eq!(ended[10..], [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]);
 }
 
+/// I8: a lane that has much to do does not keep the room of all for itself.
+#[test]
+fn a_lane_with_much_to_do_leaves_others_their_share_of_the_room() {
+    let bench = Bench::new(2);
+    let ended = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let counted = ended.clone();
+    let builder = bench.builder().ordering(Ordering::Unordered).concurrency(2).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, move |record: Record| {
+        let counted = counted[usize::try_from(record.partition()).unwrap()].clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            counted.fetch_add(1, Atomic::SeqCst);
+        }
+    });
+    let records = |partition, count| {
+        let of = |record| OwnedRecord { partition, ..record };
+        keyed(&bench, &["a"], count).into_iter().map(of).collect::<Vec<_>>()
+    };
+    bench.fetcher.deliver_records(&bench.partition(0), records(0, 3_000), None);
+    wait_until(LONG, "the first lane is busy", || ended[0].load(Atomic::SeqCst) > 10);
+    bench.fetcher.deliver_records(&bench.partition(1), records(1, 20), None);
+    wait_until(LONG, "the other lane is through", || ended[1].load(Atomic::SeqCst) == 20);
+    let first = ended[0].load(Atomic::SeqCst);
+    assert!(first < 1_000, "the first lane had {first} of its 3,000 records handled meanwhile");
+    bench.end(running);
+}
+
 #[test]
 fn how_many_run_at_once_can_be_changed_while_they_do() {
     let bench = Bench::new(3);
