@@ -105,12 +105,13 @@ impl Process {
         self.signal(libc::SIGKILL)
     }
 
-    /// Stops it where it stands (SIGSTOP).
+    /// Stops it where it stands (SIGSTOP), and waits until all of it has.
     ///
     /// # Errors
     /// When it has ended already.
     pub fn freeze(&self) -> Result<(), Error> {
-        self.signal(libc::SIGSTOP)
+        self.signal(libc::SIGSTOP)?;
+        wait_until_stopped(self.pid)
     }
 
     /// Lets it go on (SIGCONT).
@@ -236,6 +237,20 @@ impl Drop for Process {
         running.guard.forget();
         let _ = running.child.wait();
     }
+}
+
+/// The signal is sent when the call returns, and each thread stops when it next looks: on a busy machine one goes on for a
+/// while. Where there is no `/proc` that is not waited for.
+pub(crate) fn wait_until_stopped(pid: u32) -> Result<(), Error> {
+    let has_stopped = || {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Behind the name, which is in parentheses and may hold anything. A task that is gone has stopped, too.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+        })
+    };
+    try_wait_until(Duration::from_secs(10), &format!("process {pid} to stop"), has_stopped)
 }
 
 impl fmt::Debug for Process {

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::guard::Guard;
+use crate::process::wait_until_stopped;
 use crate::{Admin, Error, sys};
 use files::{Directory, Ports};
 
@@ -172,7 +173,9 @@ impl RealKafka {
     /// # Errors
     /// When it does not run.
     pub fn freeze(&self) -> Result<(), Error> {
-        self.signal(libc::SIGSTOP)
+        self.signal(libc::SIGSTOP)?;
+        let pid = self.pid().ok_or_else(|| Error::new(format!("Kafka at {} does not run", self.brokers)))?;
+        wait_until_stopped(pid)
     }
 
     /// Lets it go on after [`freeze`](Self::freeze).
