@@ -76,11 +76,6 @@ impl<L: Ord + Clone> Turns<L> {
         self.lanes.is_empty()
     }
 
-    /// Lanes that wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// A new lane, and what it costs. True: it begins to read at once; else it waits for its turn.
     pub fn add(&mut self, lane: L, cost: u64, now: Duration) -> bool {
         self.remove(&lane);
@@ -104,14 +99,13 @@ impl<L: Ord + Clone> Turns<L> {
     /// The lane is to stop reading, and to read again. True: it reads now, and [`stopped`](Self::stopped) is to be
     /// called.
     pub fn stop(&mut self, lane: &L) -> bool {
-        match self.lanes.get_mut(lane) {
-            Some(stage) => {
-                let Stage::Reading(_, cost) = *stage else { return false };
-                *stage = Stage::Stopping(cost);
-                true
-            }
-            None => false,
+        if let Some(stage) = self.lanes.get_mut(lane)
+            && let Stage::Reading(_, cost) = *stage
+        {
+            *stage = Stage::Stopping(cost);
+            return true;
         }
+        false
     }
 
     /// A lane that was told to stop has.
@@ -240,7 +234,7 @@ mod tests {
         let mut turns = Turns::new(3);
         assert!((0..3).all(|lane| turns.add(lane, 1, Duration::ZERO)));
         assert!(run(&mut turns, seconds(100.0), |_| BUSY).is_empty());
-        assert_eq!((turns.used(), turns.waiting()), (3, 0));
+        assert_eq!((turns.used(), turns.waiting.len()), (3, 0));
     }
 
     #[test]

@@ -123,10 +123,11 @@ impl Letters {
         };
         let mut wait = FIRST_WAIT;
         let what = format!("{}-{} at offset {}", record.topic(), record.partition(), record.offset());
-        let (what, to) = match letter.to {
-            To::Dead => (format!("{what}: its dead letter"), &topic.name),
-            To::Retry(..) => (format!("{what}: it failed, and"), &topic.name),
+        let what = match letter.to {
+            To::Dead => format!("{what}: its dead letter"),
+            To::Retry(..) => format!("{what}: it failed, and"),
         };
+        let to = &topic.name;
         loop {
             let error = match self.try_send(&produced) {
                 Ok(mut report) => loop {

@@ -70,8 +70,8 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
         verdict(keyed <= 500.0),
     ));
     section.push(
-        "\nWhere the time goes, by a profile (`perf`) of one thread: two fifths are librdkafka's own, as in the bare loop (taking \
-         messages out of a queue, destroying them, giving memory back). The rest is the handing over of each record: a future \
+        "\nWhere the time went in a profile (`perf`) of one thread of an earlier build: two fifths were librdkafka's own, as in the bare loop (taking \
+         messages out of a queue, destroying them, giving memory back). The rest was the handing over of each record: a future \
          that is put into its slot, polled behind a guard against panics, and dropped with its reference to the batch.",
     );
     Ok(section)

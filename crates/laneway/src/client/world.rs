@@ -18,9 +18,9 @@ use super::starts::{Rules, Search, SearchResult};
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
-use crate::fetcher::{Fetcher, PartitionQueue, Wake};
+use crate::fetcher::{FetchError, Fetcher, PartitionQueue, Wake};
 use crate::hooks::After;
-use crate::lane::{Lane, LaneShared, Memory, Order, Quota, Tell, Work};
+use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, Queue};
 
@@ -83,7 +83,6 @@ pub(crate) struct Fixed {
     pub(super) wake: Wake,
     pub(super) tell: Tell,
     pub(super) stuck: StuckHandlers,
-    pub(super) memory: Arc<Memory>,
 }
 
 impl World {
@@ -179,7 +178,7 @@ impl World {
         &mut self,
         shared: &Arc<LaneShared>,
         at: Position,
-    ) -> Result<Box<dyn PartitionQueue>, String> {
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
         let woken = Arc::downgrade(shared);
         let wake: Wake = Arc::new(move || {
             if let Some(shared) = woken.upgrade() {
@@ -187,32 +186,32 @@ impl World {
             }
         });
         let partition = &shared.id.partition;
-        let queue = self.fetcher.start(partition, at, wake).map_err(|error| error.to_string())?;
+        let queue = self.fetcher.start(partition, at, wake)?;
         self.fetching.insert(partition.clone());
         Ok(queue)
     }
 
     /// Has lanes begin and end their turns at reading. Answers those whose partition could not be started.
-    pub(super) fn take_turns(&mut self) -> Vec<(LaneId, String)> {
+    pub(super) fn take_turns(&mut self) -> Vec<(LaneId, FetchError)> {
         let mut failed = Vec::new();
-        self.taken = self.fixed.memory.learn(self.taken);
-        let (lanes, memory) = (&self.lanes, &self.fixed.memory);
+        let memory = self.fixed.work.memory.clone();
+        self.taken = memory.learn(self.taken);
+        let lanes = &self.lanes;
         let each = memory.ahead();
         let is_tight = (self.turns.len() as u64).saturating_mul(each) > memory.most_ahead();
         let look = |lane: &LaneId| {
             let Some(shared) = lanes.get(lane) else { return Look::default() };
-            let cost = if is_tight { shared.left().map_or(each, |left| memory.ahead_of(left)) } else { each };
-            shared.reading.look(memory, cost)
+            // Where all can read it does not matter how much each has left.
+            let cost = if is_tight { memory.ahead_of(shared.left()) } else { each };
+            shared.reading.look(&memory, cost)
         };
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
             match deed {
                 Deed::Stop(lane) => self.close_queue(&lane),
                 Deed::Start(lane) => {
                     let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
-                    match self.start_fetching(
-                        &shared,
-                        shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at),
-                    ) {
+                    let at = shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at);
+                    match self.start_fetching(&shared, at) {
                         Ok(queue) => {
                             shared.reading.give(queue);
                             shared.wake.notify_one();
@@ -225,7 +224,7 @@ impl World {
                 }
             }
         }
-        self.fixed.memory.set_reading(self.turns.used(), is_tight);
+        memory.set_reading(self.turns.used(), is_tight);
         failed
     }
 
@@ -381,14 +380,13 @@ impl Port for World {
         if let Some(end) = self.ends.get(&lane.partition) {
             shared.end.store(*end, Ordering::Relaxed);
         }
-        let memory = &self.fixed.memory;
-        let cost = shared.left().map_or_else(|| memory.ahead(), |left| memory.ahead_of(left));
+        let cost = self.fixed.work.memory.ahead_of(shared.left());
         let queue = if self.turns.add(lane.clone(), cost, self.fixed.started.elapsed()) {
             match self.start_fetching(&shared, at) {
                 Ok(queue) => Some(queue),
                 Err(error) => {
                     self.turns.remove(lane);
-                    return Err(error);
+                    return Err(error.to_string());
                 }
             }
         } else {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use laneway_core::{Place, Ticket};
 
-use super::LaneMessage;
 use super::attempt::{Answer, Job};
 use super::task::{Item, Running};
+use super::{LaneMessage, LaneShared};
 use crate::ordering::Ordering;
 use crate::record::{Batch, OwnedRecord, Record};
 
@@ -64,6 +64,20 @@ impl Aside {
     /// Bytes of what was read again and is not to run yet.
     pub(super) fn again_bytes(&self) -> u64 {
         self.again_bytes
+    }
+
+    /// Where reading goes on when the queue is opened next, if not behind what was read last.
+    pub(super) fn leave_off(&mut self, shared: &LaneShared) {
+        let position = shared.position();
+        let wanted = self.wanted.keys().next().copied();
+        let next = wanted.into_iter().chain(self.read_at).min().filter(|next| *next < position);
+        shared.reading.go_on_at(next);
+        self.read_at = next;
+    }
+
+    /// There is a queue again.
+    pub(super) fn has_queue(&mut self) {
+        self.goes_back = false;
     }
 
     fn forget(&mut self, ticket: Ticket) {
@@ -145,20 +159,6 @@ where
                 self.aside.again.insert(ticket, record);
             }
         }
-    }
-
-    /// Where reading goes on when the queue is opened next, if not behind what was read last.
-    pub(super) fn leave_off(&mut self) {
-        let position = self.shared.position();
-        let wanted = self.aside.wanted.keys().next().copied();
-        let next = wanted.into_iter().chain(self.aside.read_at).min().filter(|next| *next < position);
-        self.shared.reading.go_on_at(next);
-        self.aside.read_at = next;
-    }
-
-    /// There is a queue again.
-    pub(super) fn has_queue(&mut self) {
-        self.aside.goes_back = false;
     }
 
     /// Has the lane read from further back, where something that is to run was put aside.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::contained;
 use super::work::Work;
-use super::{Change, FALLBACK_TICK, LaneMessage, LaneShared, Order, Tell};
+use super::{FALLBACK_TICK, LaneMessage, LaneShared, Order, Tell};
 use crate::fetcher::PartitionQueue;
 use crate::handler::Closing;
 use crate::hooks::HookError;
@@ -26,7 +26,7 @@ pub(super) async fn before_open(
         let call = watched(&name, work.stall_after, tell, async { hooks.open(&shared.id).await });
         let error = tokio::select! {
             biased;
-            () = ordered(shared, queue, tell) => return false,
+            () = shared.ordered(queue, tell) => return false,
             result = call => match result {
                 Ok(()) => return true,
                 Err(error) => error,
@@ -39,7 +39,7 @@ pub(super) async fn before_open(
         )));
         tokio::select! {
             biased;
-            () = ordered(shared, queue, tell) => return false,
+            () = shared.ordered(queue, tell) => return false,
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -79,21 +79,6 @@ pub(super) async fn before_close(shared: &LaneShared, work: &Work, tell: &Tell) 
                 until = until.min(Instant::now() + LAST);
             }
         }
-    }
-}
-
-/// Returns when the lane has been told to end; until then it gives its queue back, and takes one, as it is told.
-async fn ordered(shared: &LaneShared, queue: &mut Option<Box<dyn PartitionQueue>>, tell: &Tell) {
-    while shared.order() == Order::Run {
-        match shared.reading.change() {
-            Some(Change::Close) => {
-                drop(queue.take());
-                tell(LaneMessage::QueueClosed(shared.id.clone()));
-            }
-            Some(Change::Open(given)) => *queue = Some(given),
-            None => {}
-        }
-        tokio::time::timeout(FALLBACK_TICK, shared.wake.notified()).await.ok();
     }
 }
 

@@ -106,9 +106,10 @@ impl Memory {
         }
     }
 
-    /// The same of one that has so many records left to read.
-    pub(crate) fn ahead_of(&self, left: u64) -> u64 {
-        self.ahead().min(left.saturating_mul(self.size.load(Ordering::Relaxed) + NATIVE))
+    /// The same of one that has so many records left to read, where that is known.
+    pub(crate) fn ahead_of(&self, left: Option<u64>) -> u64 {
+        let all = |left: u64| left.saturating_mul(self.size.load(Ordering::Relaxed) + NATIVE);
+        self.ahead().min(left.map_or(u64::MAX, all))
     }
 
     /// What lanes may hold, all together.
@@ -288,7 +289,7 @@ mod tests {
         let memory = Memory::new(1 << 30, PREFETCH);
         assert_eq!(memory.ahead(), 0, "not known yet");
         assert!(memory.took(10_000, 1) && !memory.took(100_000, 10));
-        assert_eq!((memory.ahead_of(3), memory.ahead_of(1 << 40)), (33_120, memory.ahead()));
+        assert_eq!((memory.ahead_of(Some(3)), memory.ahead_of(Some(1 << 40))), (33_120, memory.ahead()));
         let before = memory.learn((0, 0));
         assert_eq!((before, memory.size.load(Ordering::Relaxed)), ((110_000, 11), 10_000));
         memory.took(1_000, 100);

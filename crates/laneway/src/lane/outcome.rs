@@ -79,9 +79,7 @@ where
 
     fn wait_for_next_try(&mut self, mut item: Item, place: Place, wait: Duration) {
         // What waits is copied out of what it was fetched with, which it would keep in memory.
-        let cost = item.cost();
-        item.record = item.record.detached();
-        self.held.bytes = self.held.bytes - cost + item.cost();
+        item.detach(&mut self.held);
         let bytes = item.record.size();
         self.schedule.retry(place, item, bytes, self.now + wait);
     }

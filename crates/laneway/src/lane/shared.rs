@@ -9,9 +9,9 @@ use laneway_core::map::Ahead;
 use laneway_core::{LaneId, Position, Ticket, Tracker};
 use tokio::sync::Notify;
 
-use super::Finished;
 use super::window::Window;
-use super::{FALLBACK_TICK, Reading};
+use super::{Appetite, Change, FALLBACK_TICK, Finished, LaneMessage, Memory, Reading, Tell};
+use crate::fetcher::{PartitionQueue, Taken};
 
 /// Shared by a lane and the client thread.
 #[derive(Debug)]
@@ -118,11 +118,56 @@ impl LaneShared {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Returns when the lane has been told to end.
-    pub(crate) async fn ordered(&self) {
+    /// Returns when the lane has been told to end. Until then its queue goes and comes as it is told.
+    pub(super) async fn ordered(&self, queue: &mut Option<Box<dyn PartitionQueue>>, tell: &Tell) {
         while self.order() == Order::Run {
+            self.follow(queue, tell, || ());
             tokio::time::timeout(FALLBACK_TICK, self.wake.notified()).await.ok();
         }
+    }
+
+    /// Does with the lane's queue what the client thread says. Before it is told that the queue is gone, `leave_off` is
+    /// called. True: there is a new one.
+    pub(super) fn follow(
+        &self,
+        queue: &mut Option<Box<dyn PartitionQueue>>,
+        tell: &Tell,
+        leave_off: impl FnOnce(),
+    ) -> bool {
+        match self.reading.change() {
+            Some(Change::Close) => {
+                drop(queue.take());
+                leave_off();
+                tell(LaneMessage::QueueClosed(self.id.clone()));
+                false
+            }
+            Some(Change::Open(given)) => {
+                *queue = Some(given);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes records from the lane's queue, and tells what others must know of it. Answers their bytes, too.
+    pub(super) fn take(
+        &self,
+        queue: &mut dyn PartitionQueue,
+        most: usize,
+        appetite: &mut Appetite,
+        memory: &Memory,
+        tell: &Tell,
+    ) -> (Taken, u64) {
+        let taken = queue.take(most);
+        let bytes = appetite.took(taken.batch.as_deref());
+        let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
+        if self.reading.has_taken(bytes, records, taken.end.is_some(), memory) {
+            tell(LaneMessage::Crowded);
+        }
+        if bytes > memory.most_held() {
+            tell(LaneMessage::Told(memory.too_large(&self.id.partition, bytes)));
+        }
+        (taken, bytes)
     }
 
     pub(crate) fn deadline(&self) -> Instant {

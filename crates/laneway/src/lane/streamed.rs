@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::memory::{NATIVE, Room};
 use super::task::EndGuard;
 use super::window::{Chunk, Window};
-use super::{Appetite, Change, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell, hooked};
+use super::{Appetite, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell, hooked};
 use crate::fetcher::PartitionQueue;
 use crate::record::Batch;
 
@@ -72,14 +72,7 @@ impl Streamed {
         let mut appetite = Appetite::default();
         while self.shared.order() == Order::Run {
             self.tell_of_dropped_records();
-            match self.shared.reading.change() {
-                Some(Change::Close) => {
-                    drop(queue.take());
-                    (self.tell)(LaneMessage::QueueClosed(self.shared.id.clone()));
-                }
-                Some(Change::Open(given)) => queue = Some(given),
-                None => {}
-            }
+            self.shared.follow(&mut queue, &self.tell, || ());
             if to_stream.is_closed() {
                 (self.tell)(LaneMessage::LetGo(self.shared.id.clone()));
                 break;
@@ -109,22 +102,12 @@ impl Streamed {
                 break;
             };
             let Some(open) = &mut queue else { continue };
-            let taken = open.take(most);
-            let bytes = appetite.took(taken.batch.as_deref());
-            let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
-            if self.shared.reading.has_taken(bytes, records, taken.end.is_some(), &self.memory) {
-                (self.tell)(LaneMessage::Crowded);
-            }
-            if bytes > self.memory.most_held() {
-                (self.tell)(LaneMessage::Told(self.memory.too_large(&self.shared.id.partition, bytes)));
-            }
+            let (taken, bytes) =
+                self.shared.take(open.as_mut(), most, &mut appetite, &self.memory, &self.tell);
             let nothing = taken.batch.is_none() && taken.end.is_none();
             if let Some(batch) = taken.batch {
-                let chunk = self.window.push(
-                    &batch,
-                    Room::new(&self.memory, bytes + records as u64 * NATIVE),
-                    |at| Finished::take(&mut finished, at),
-                );
+                let room_of_all = Room::new(&self.memory, bytes + batch.len() as u64 * NATIVE);
+                let chunk = self.window.push(&batch, room_of_all, |at| Finished::take(&mut finished, at));
                 room.send((batch, chunk));
             }
             if let Some(end) = taken.end {
@@ -145,8 +128,9 @@ impl Streamed {
             }
         }
         // The queue goes before the lane says that it has ended: there is one handle of a partition.
+        drop(queue.take());
+        self.shared.ordered(&mut queue, &self.tell).await;
         drop(queue);
-        self.shared.ordered().await;
         self.window.close();
     }
 

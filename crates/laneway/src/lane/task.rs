@@ -14,7 +14,7 @@ use super::delayed::{DELAYED_AT_ONCE, Delayed};
 use super::failures::Tried;
 use super::slots::Slots;
 use super::work::Work;
-use super::{Appetite, Change, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, hooked};
+use super::{Appetite, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, hooked};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{Closing, Handler};
 use crate::ordering::Ordering;
@@ -147,8 +147,10 @@ impl Lane {
                     let error =
                         format!("the handler of {} could not be made: {}", shared.id, panic_text(&*panic));
                     tell(LaneMessage::Told(error));
-                    drop(queue);
-                    shared.ordered().await;
+                    drop(queue.take());
+                    // It will not read: others may have its turn.
+                    shared.reading.set_full(true, &work.memory);
+                    shared.ordered(&mut queue, &tell).await;
                 }
             }
             hooked::before_close(&shared, &work, &tell).await;
@@ -173,6 +175,13 @@ impl Item {
     /// What it takes of the budget.
     pub(super) fn cost(&self) -> u64 {
         self.record.cost()
+    }
+
+    /// Copies the record out of what it was fetched with, and counts the difference in what the lane holds.
+    pub(super) fn detach(&mut self, held: &mut Held) {
+        let cost = self.cost();
+        self.record = self.record.detached();
+        held.bytes = held.bytes - cost + self.cost();
     }
 }
 
@@ -287,17 +296,8 @@ where
             }
             self.now = self.started.elapsed();
             (self.is_starved, self.lacks_room) = (false, false);
-            match self.shared.reading.change() {
-                Some(Change::Close) => {
-                    drop(queue.take());
-                    self.leave_off();
-                    (self.tell)(LaneMessage::QueueClosed(self.shared.id.clone()));
-                }
-                Some(Change::Open(given)) => {
-                    queue = Some(given);
-                    self.has_queue();
-                }
-                None => {}
+            if self.shared.follow(&mut queue, self.tell, || self.aside.leave_off(self.shared)) {
+                self.aside.has_queue();
             }
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
@@ -428,15 +428,7 @@ where
             }
             return false;
         };
-        let taken = queue.take(most);
-        let bytes = self.appetite.took(taken.batch.as_deref());
-        let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
-        if self.shared.reading.has_taken(bytes, records, taken.end.is_some(), &self.work.memory) {
-            (self.tell)(LaneMessage::Crowded);
-        }
-        if bytes > self.work.memory.most_held() {
-            (self.tell)(LaneMessage::Told(self.work.memory.too_large(&self.shared.id.partition, bytes)));
-        }
+        let (taken, _) = self.shared.take(queue, most, &mut self.appetite, &self.work.memory, self.tell);
         let moved = taken.batch.is_some() || taken.end.is_some();
         let mut fresh = std::mem::take(&mut self.fresh);
         // Some were read before.
@@ -713,12 +705,10 @@ where
     /// take very long.
     fn look_around(&mut self) {
         if let Some(before) = self.looked_at {
-            let held = &mut self.held.bytes;
+            let held = &mut self.held;
             self.schedule.for_each(|item| {
                 if item.ticket <= before {
-                    let cost = item.cost();
-                    item.record = item.record.detached();
-                    *held = *held - cost + item.cost();
+                    item.detach(held);
                 }
             });
         }
@@ -762,6 +752,7 @@ where
 
     /// What is not finished when the lane ends is given back.
     fn let_go(&mut self) {
+        self.lacks_room = false;
         self.settle();
         if let Some(quota) = self.quota {
             // What is cancelled was handed out, too.
@@ -770,9 +761,6 @@ where
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);
-        if std::mem::take(&mut self.told_lack) {
-            self.work.limit.starves(false);
-        }
         self.work.memory.hold(self.told, Held::default());
     }
 }

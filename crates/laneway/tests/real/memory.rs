@@ -22,6 +22,36 @@ enum Handlers {
     StuckKey,
 }
 
+impl Handlers {
+    fn word(self) -> String {
+        match self {
+            Self::Ready => "ready".into(),
+            Self::Sleep(time) => format!("sleep {time}"),
+            Self::Stuck => "stuck".into(),
+            Self::StuckKey => "key".into(),
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word.split_once(' ') {
+            None if word == "ready" => Self::Ready,
+            None if word == "stuck" => Self::Stuck,
+            None if word == "key" => Self::StuckKey,
+            Some(("sleep", time)) => Self::Sleep(time.parse().expect("milliseconds")),
+            _ => panic!("{word}"),
+        }
+    }
+
+    async fn handle(self, record: &Record) {
+        match self {
+            Self::Ready => {}
+            Self::Sleep(time) => tokio::time::sleep(Duration::from_millis(time)).await,
+            Self::StuckKey if record.key() != Some(b"0") => {}
+            Self::Stuck | Self::StuckKey => std::future::pending().await,
+        }
+    }
+}
+
 struct Case {
     partitions: i32,
     /// Bytes of a record.
@@ -53,6 +83,23 @@ enum Until {
     Over(Duration),
 }
 
+impl Until {
+    fn word(self) -> String {
+        match self {
+            Self::Finished(records) => format!("finished {records}"),
+            Self::Over(time) => format!("over {}", time.as_secs()),
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word.split_once(' ') {
+            Some(("finished", records)) => Self::Finished(records.parse().expect("records")),
+            Some(("over", time)) => Self::Over(Duration::from_secs(time.parse().expect("seconds"))),
+            _ => panic!("{word}"),
+        }
+    }
+}
+
 const KEYS: u64 = 1_000;
 /// What a process has beside the budget: the runtime, the clients, the code.
 const BESIDE_KIB: u64 = 64 << 10;
@@ -73,21 +120,12 @@ fn measure(kafka: &RealKafka, case: &Case) -> (u64, String) {
         producer.send(&topic, partition, Some(key.as_bytes()), Some(&payload), &[], None).unwrap();
     }
     producer.flush().unwrap();
-    let (until, handlers) = (case.until(), case.handlers);
     let words = [
         kafka.brokers().to_owned(),
         topic.clone(),
         (case.budget_mib << 20).to_string(),
-        match handlers {
-            Handlers::Ready => "ready 0".into(),
-            Handlers::Sleep(time) => format!("sleep {time}"),
-            Handlers::Stuck => "stuck 0".into(),
-            Handlers::StuckKey => "key 0".into(),
-        },
-        match until {
-            Until::Finished(records) => format!("finished {records}"),
-            Until::Over(time) => format!("over {}", time.as_secs()),
-        },
+        case.handlers.word(),
+        case.until().word(),
     ];
     let mut command = Command::new(std::env::current_exe().expect("the test binary"));
     command
@@ -169,11 +207,9 @@ fn memory_process() {
     let mut words = words.split('\t');
     let mut word = || words.next().expect("a word").to_owned();
     let (brokers, topic, budget) = (word(), word(), word().parse().expect("bytes"));
-    let (handlers, until) = (word(), word());
-    let number = |words: &str| words.split_once(' ').and_then(|it| it.1.parse().ok()).expect("a number");
+    let (handlers, until) = (Handlers::of(&word()), Until::of(&word()));
     let finished = Arc::new(AtomicU64::new(0));
     let count = finished.clone();
-    let (sleep, time) = (handlers.clone(), Duration::from_millis(number(&handlers)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async move {
         let mut builder = Consumer::builder()
@@ -183,41 +219,31 @@ fn memory_process() {
             .offset_reset(OffsetReset::Earliest)
             .drain_deadline(Duration::from_secs(1))
             .memory(budget);
-        if sleep.starts_with("key") {
+        if handlers == Handlers::StuckKey {
             builder = builder.ordering(laneway::Ordering::Key);
         }
         let consumer = builder.build().unwrap();
         let handle = consumer.handle();
         let run = tokio::spawn(consumer.run(move |record: Record| {
-            let (sleep, count) = (sleep.clone(), count.clone());
+            let count = count.clone();
             async move {
-                match sleep.as_bytes()[0..2] {
-                    [b's', b't'] => std::future::pending().await,
-                    [b's', b'l'] => tokio::time::sleep(time).await,
-                    [b'k', _] if record.key() == Some(b"0") => std::future::pending().await,
-                    _ => {}
-                }
+                handlers.handle(&record).await;
                 count.fetch_add(1, Ordering::Relaxed);
             }
         }));
         let began = Instant::now();
-        let limit = number(&until);
+        let is_over = || match until {
+            Until::Finished(records) => finished.load(Ordering::Relaxed) >= records,
+            Until::Over(time) => began.elapsed() >= time,
+        };
         let mut most = 0;
-        loop {
+        while !is_over() && began.elapsed() < LONGEST {
             tokio::time::sleep(Duration::from_millis(20)).await;
             most = most.max(handle.status().memory.used);
-            let is_over = if until.starts_with("over") {
-                began.elapsed() >= Duration::from_secs(limit)
-            } else {
-                finished.load(Ordering::Relaxed) >= limit
-            };
-            if is_over || began.elapsed() > Duration::from_secs(300) {
-                break;
-            }
         }
         let done = finished.load(Ordering::Relaxed);
         println!(
-            "PEAK {} KiB | {done} finished of {until} in {:?} | used {} MiB | {:?}",
+            "PEAK {} KiB | {done} finished of {until:?} in {:?} | used {} MiB | {:?}",
             peak(),
             began.elapsed(),
             most >> 20,
@@ -234,4 +260,6 @@ fn peak() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
 }
 
+/// How long a case takes at most.
+const LONGEST: Duration = Duration::from_secs(300);
 const MEMORY: &str = "LANEWAY_MEMORY_PROCESS";

@@ -15,7 +15,7 @@ use laneway_testing::{
 };
 
 use logged::logs;
-use support::{MARKER, PASSWORD, Running, SOON, property, secured, token, token_mark};
+use support::{MARKER, PASSWORD, Running, SOON, Secured, property, secured, token, token_mark};
 
 /// It reads what there is, and ends.
 fn reads(builder: Builder) {
@@ -184,13 +184,7 @@ fn a_permission_that_is_missing_ends_the_consumer_and_is_named() {
 fn a_permission_that_is_taken_away_later_is_waited_for() {
     let Some(broker) = secured() else { return };
     let admin = broker.admin();
-    let topic = broker.topic(10);
-    let group = unique("group");
-    let read = permission(Resource::Topic(topic.clone()), Operation::Read);
-    let join = permission(Resource::Group(group.clone()), Operation::Read);
-    admin.permit(&read).unwrap();
-    admin.permit(&join).unwrap();
-    let bob = broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(&group);
+    let Permitted { topic, read, join, bob, .. } = permitted(broker);
     let running = Running::start(bob);
     running.wait_for(10);
     for (taken, words) in [(read, "READ the topic"), (join, "READ the group")] {
@@ -206,17 +200,32 @@ fn a_permission_that_is_taken_away_later_is_waited_for() {
     assert_eq!(running.stop().uncommitted, 0);
 }
 
+/// What bob may do, and his consumer.
+struct Permitted {
+    topic: String,
+    group: String,
+    read: Permission,
+    join: Permission,
+    bob: Builder,
+}
+
+/// Bob may read a topic with ten records, in a group.
+fn permitted(broker: &Secured) -> Permitted {
+    let (topic, group) = (broker.topic(10), unique("group"));
+    let read = permission(Resource::Topic(topic.clone()), Operation::Read);
+    let join = permission(Resource::Group(group.clone()), Operation::Read);
+    broker.admin().permit(&read).unwrap();
+    broker.admin().permit(&join).unwrap();
+    let bob = broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(&group);
+    Permitted { topic, group, read, join, bob }
+}
+
 /// With KIP-848 librdkafka's client ends itself when its heartbeat is refused. Nothing can be committed then, and
 /// nothing is waited for.
 #[test]
 fn with_kip_848_a_group_that_is_taken_away_ends_the_consumer_within_seconds() {
     let Some(broker) = secured() else { return };
-    let topic = broker.topic(10);
-    let group = unique("group");
-    let join = permission(Resource::Group(group.clone()), Operation::Read);
-    broker.admin().permit(&permission(Resource::Topic(topic.clone()), Operation::Read)).unwrap();
-    broker.admin().permit(&join).unwrap();
-    let bob = broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(&group);
+    let Permitted { group, join, bob, .. } = permitted(broker);
     // A commit that is refused first makes the client look for its coordinator, and that is asked again for ever.
     let running = Running::start(bob.protocol(Protocol::Consumer).commit_interval(Duration::from_secs(60)));
     running.wait_for(10);
@@ -228,20 +237,13 @@ fn with_kip_848_a_group_that_is_taken_away_ends_the_consumer_within_seconds() {
 #[test]
 fn with_kip_848_a_commit_that_is_refused_is_told() {
     let Some(broker) = secured() else { return };
-    let topic = broker.topic(10);
-    let group = unique("group");
-    let join = permission(Resource::Group(group.clone()), Operation::Read);
-    broker.admin().permit(&permission(Resource::Topic(topic.clone()), Operation::Read)).unwrap();
-    broker.admin().permit(&join).unwrap();
-    let bob = broker.user("SASL", &topic, "PLAIN", "bob", PASSWORD).group(&group);
+    let Permitted { topic, join, bob, .. } = permitted(broker);
     let running =
         Running::start(bob.protocol(Protocol::Consumer).commit_interval(Duration::from_millis(100)));
     running.wait_for(10);
     broker.admin().take_back(&join).unwrap();
-    let mut sent = 10;
     wait_until(SOON, "it is told", || {
         broker.produce(&topic, 1);
-        sent += 1;
         running.count("READ the group") > 0
     });
     broker.admin().permit(&join).unwrap();

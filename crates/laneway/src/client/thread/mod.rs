@@ -160,13 +160,11 @@ impl ClientThread {
                 Error::new(ErrorKind::Config, format!("{what}: {error}"))
             })?));
         }
-        let memory = work.memory.clone();
         let after = work
             .hooks
             .clone()
             .map(|hooks| After::start(hooks, &setup.runtime, work.stall_after, tell.clone()));
         let fixed = Fixed {
-            memory,
             started: now,
             clients: setup.clients,
             protocol,
@@ -189,7 +187,7 @@ impl ClientThread {
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
-            turns: Turns::new(fixed.memory.most_ahead()),
+            turns: Turns::new(fixed.work.memory.most_ahead()),
             taken: (0, 0),
             search: None,
             ends: BTreeMap::new(),
@@ -514,8 +512,7 @@ impl ClientThread {
     /// Lanes begin and end their turns at reading, where the memory does not carry all at once.
     fn take_turns(&mut self) {
         for (lane, error) in self.world.take_turns() {
-            self.event(Event::Error { message: format!("{error}; reading again from where {lane} stands") });
-            self.input(Input::LaneFailed { lane, out_of_range: false });
+            self.on_queue_failed(lane, &error);
         }
     }
 
@@ -584,7 +581,7 @@ impl ClientThread {
             last_commit: self.world.last_commit,
             rebalancing: self.member.is_held(),
             detached: self.member.detached() as u64,
-            memory: self.world.fixed.memory.status(),
+            memory: self.world.fixed.work.memory.status(),
         });
     }
 
@@ -668,7 +665,7 @@ const LEAVING_TICK: Duration = Duration::from_millis(10);
 const CROWDED_TICK: Duration = Duration::from_millis(5);
 /// How often the logs' ends are asked for, for the lag that is shown.
 const ENDS_INTERVAL: Duration = Duration::from_secs(5);
-/// The native token of that question; searches have tokens that are 1 or 2 modulo 4, and handles higher ones.
+/// The native token of that question; searches have tokens that are 0, 1 or 2 modulo 4, and handles higher ones.
 const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);
