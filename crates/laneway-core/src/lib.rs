@@ -6,6 +6,7 @@ mod commit;
 mod failed;
 pub mod map;
 mod member;
+mod pace;
 mod port;
 mod schedule;
 #[cfg(feature = "sim")]
@@ -18,6 +19,7 @@ mod types;
 pub use commit::{CommitFailure, Standing, Verdict, verdict};
 pub use failed::Failed;
 pub use member::{CommitResult, Input, LaneStage, Member, Protocol, Settings, Then, Totals};
+pub use pace::{Pace, Pacing};
 pub use port::{Answer, Port, Report, Want};
 pub use schedule::{BatchLimits, Place, Schedule};
 pub use start::{Found, From, Log, Reset, first_start, start_again};

@@ -27,7 +27,7 @@ use crate::ordering::Ordering;
 use crate::properties::{Clients, GRACE};
 use crate::record::Record;
 use crate::streaming::{self, Lanes};
-use crate::sys::Client;
+use crate::sys::{Client, Config};
 
 /// A member of a consumer group that reads each partition it is assigned in a lane of its own.
 ///
@@ -238,12 +238,22 @@ impl Consumer {
     fn start(self, spawn: Spawn) -> Result<Running, Error> {
         let handle = self.handle();
         let Self { builder, clients, patterns, received, mailbox, board, limit, ended } = self;
-        let topic_client = Client::new(clients.fetcher_config()?)
+        let topic_client = fetching_client(&clients, clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
-        if let Some(tokens) = &clients.tokens {
-            tokens.serve(&topic_client);
-        }
-        let fetcher = builder.fetcher.unwrap_or_else(|| Box::new(NativeFetcher::new(topic_client.clone())));
+        let fetcher = builder.fetcher.unwrap_or_else(|| {
+            let fetcher = NativeFetcher::new(topic_client.clone());
+            match clients.quiet_fetcher_config() {
+                None => Box::new(fetcher),
+                Some(config) => {
+                    let clients = clients.clone();
+                    let make = move || {
+                        let config = config.map_err(|error| error.to_string())?;
+                        fetching_client(&clients, config)
+                    };
+                    Box::new(fetcher.with_quiet(Box::new(make)))
+                }
+            }
+        });
         let mut keeper = JoinSet::new();
         if let Some(tokens) = clients.tokens.clone() {
             let to_thread = mailbox.clone();
@@ -327,6 +337,14 @@ impl Consumer {
             .map_err(|error| Error::new(ErrorKind::Fatal, format!("could not start a thread: {error}")))?;
         Ok(Running { handle, how, has_ended, _stop: StopIfDropped(mailbox) })
     }
+}
+
+fn fetching_client(clients: &Clients, config: Config) -> Result<Arc<Client>, String> {
+    let client = Client::new(config)?;
+    if let Some(tokens) = &clients.tokens {
+        tokens.serve(&client);
+    }
+    Ok(client)
 }
 
 fn current_runtime() -> Result<tokio::runtime::Handle, Error> {

@@ -108,7 +108,9 @@
 //!
 //! A member is two native clients. *Membership* is in the group and never fetches; the *fetcher* fetches what
 //! membership was assigned, and is in no group. So lanes that stay do not notice a rebalance (in eager, Kafka
-//! itself takes every partition away at every rebalance). It costs twice the connections per member, and it
+//! itself takes every partition away at every rebalance). It costs twice the connections per member (three times, once
+//! there are lanes that have little to read: they are fetched by a client of their own, whose requests wait for records
+//! and hold up no others; `fetch.wait.max.ms`, given, applies to all lanes, and there is no third client), and it
 //! means that `max.poll.interval.ms` does not see a handler that is stuck: membership is always polled. An event names
 //! handlers that take long ([`Builder::stall_after`](crate::Builder::stall_after)).
 //!

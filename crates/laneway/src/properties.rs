@@ -65,6 +65,16 @@ impl Clients {
         config(&self.fetcher)
     }
 
+    /// For what brings little: its requests wait at the broker until there is something. `None`: it was told how long
+    /// all requests wait.
+    pub(crate) fn quiet_fetcher_config(&self) -> Option<Result<Config, Error>> {
+        let mut properties = self.fetcher.clone();
+        let (at, _) = properties.iter().enumerate().rfind(|(_, (key, _))| key == WAIT)?;
+        let is_ours = properties.iter().filter(|(key, _)| key == WAIT).count() == 1;
+        properties.remove(at);
+        is_ours.then(|| config(&properties))
+    }
+
     /// For the producer of dead letters: nothing twice, nothing lost.
     pub(crate) fn producer_config(&self) -> Result<Config, Error> {
         let mut properties = self.common.clone();
@@ -99,6 +109,7 @@ impl Clients {
             self.fetcher.push((key.into(), value.to_string()));
         }
         self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
+        self.fetcher.push((WAIT.into(), "10".into()));
         for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));
             // The client's default of 10 s outlasts the start of a broker, and so sessions: nearer to Java's.
@@ -255,6 +266,7 @@ impl Clients {
     }
 }
 
+const WAIT: &str = "fetch.wait.max.ms";
 const QUEUED: &str = "queued.max.messages.kbytes";
 const QUEUED_RECORDS: &str = "queued.min.messages";
 const FETCHED: &str = "fetch.message.max.bytes";

@@ -155,6 +155,7 @@ fn bare(idle: &Idle) -> Result<Figures, Failure> {
 
 /// Looks at a process in which nothing happens any more.
 fn rest(idle: &Idle) -> Result<Figures, Failure> {
+    std::thread::sleep(QUIET);
     wait_until_still()?;
     let (before, heap) = (Stamp::now(), sys::allocated().bytes);
     std::thread::sleep(Duration::from_secs(idle.seconds));
@@ -175,5 +176,7 @@ fn resident() -> Result<u64, Failure> {
     Ok(kibibytes.ok_or("this system does not tell a process's size")?.trim().parse::<u64>()? * 1024)
 }
 
+/// After so long Laneway knows which lanes are quiet, and has all of them fetched as such.
+const QUIET: Duration = Duration::from_secs(12);
 const FEW: i32 = 100;
 const MANY: i32 = 1_000;

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use laneway_core::{
-    Answer, Deed, Found, From, LaneId, Look, Port, Position, Protocol, Report, Reset, TopicPartition, Turns,
-    Want,
+    Answer, Deed, Found, From, LaneId, Look, Pace, Pacing, Port, Position, Protocol, Report, Reset,
+    TopicPartition, Turns, Want,
 };
 
 use super::by_hand::ByHand;
@@ -45,6 +45,9 @@ pub(crate) struct World {
     pub(super) fetching: BTreeSet<TopicPartition>,
     /// Who of the lanes reads now, where not all can.
     pub(super) turns: Turns<LaneId>,
+    /// How often more is asked for of each lane, and when that is looked at next.
+    pub(super) paces: HashMap<LaneId, Pacing>,
+    pub(super) next_pace: Duration,
     /// Bytes and records that were taken when that was last looked at.
     pub(super) taken: (u64, u64),
     pub(super) search: Option<Search>,
@@ -141,6 +144,7 @@ impl World {
     pub(super) fn lane_has_ended(&mut self, lane: &LaneId) {
         if let Some(shared) = self.lanes.remove(lane) {
             self.turns.remove(lane);
+            self.paces.remove(lane);
             self.finished_before += shared.finished();
             self.ended.insert(lane.partition.clone(), shared);
         }
@@ -178,6 +182,7 @@ impl World {
         &mut self,
         shared: &Arc<LaneShared>,
         at: Position,
+        pace: Pace,
     ) -> Result<Box<dyn PartitionQueue>, FetchError> {
         let woken = Arc::downgrade(shared);
         let wake: Wake = Arc::new(move || {
@@ -186,7 +191,10 @@ impl World {
             }
         });
         let partition = &shared.id.partition;
-        let queue = self.fetcher.start(partition, at, wake)?;
+        let queue = match pace {
+            Pace::Busy => self.fetcher.start(partition, at, wake)?,
+            Pace::Quiet => self.fetcher.start_quiet(partition, at, wake)?,
+        };
         self.fetching.insert(partition.clone());
         Ok(queue)
     }
@@ -211,7 +219,8 @@ impl World {
                 Deed::Start(lane) => {
                     let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
                     let at = shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at);
-                    match self.start_fetching(&shared, at) {
+                    let pace = self.paces.get(&lane).map_or(Pace::Busy, Pacing::pace);
+                    match self.start_fetching(&shared, at, if is_tight { Pace::Busy } else { pace }) {
                         Ok(queue) => {
                             shared.reading.give(queue);
                             shared.wake.notify_one();
@@ -228,6 +237,31 @@ impl World {
         failed
     }
 
+    /// Has lanes be asked for more as often as becomes them: those whose pace has changed are started again.
+    pub(super) fn keep_paces(&mut self) {
+        let now = self.fixed.started.elapsed();
+        if now < self.next_pace {
+            return;
+        }
+        self.next_pace = now + Pacing::LOOK;
+        let memory = &self.fixed.work.memory;
+        let mut changed = Vec::new();
+        for (lane, pacing) in &mut self.paces {
+            let Some(shared) = self.lanes.get(lane) else { continue };
+            // What is full is not asked for in any case, and where there are turns each of them is to begin soon.
+            if memory.is_tight() || shared.reading.is_full() {
+                continue;
+            }
+            if pacing.look(now, shared.reading.parts()) {
+                changed.push(lane.clone());
+                if changed.len() == MOST_CHANGES {
+                    break;
+                }
+            }
+        }
+        changed.iter().for_each(|lane| self.go_back(lane));
+    }
+
     fn close_queue(&mut self, lane: &LaneId) {
         let Some(shared) = self.lanes.get(lane).cloned() else { return };
         if self.fetching.remove(&lane.partition) {
@@ -237,7 +271,7 @@ impl World {
         shared.wake.notify_one();
     }
 
-    /// A lane is to read from further back.
+    /// A lane is to read from further back, or from somewhere else: it drops its queue, and is given another.
     pub(super) fn go_back(&mut self, lane: &LaneId) {
         if self.turns.stop(lane) {
             self.close_queue(lane);
@@ -382,7 +416,7 @@ impl Port for World {
         }
         let cost = self.fixed.work.memory.ahead_of(shared.left());
         let queue = if self.turns.add(lane.clone(), cost, self.fixed.started.elapsed()) {
-            match self.start_fetching(&shared, at) {
+            match self.start_fetching(&shared, at, Pace::Busy) {
                 Ok(queue) => Some(queue),
                 Err(error) => {
                     self.turns.remove(lane);
@@ -400,6 +434,7 @@ impl Port for World {
             shared.found.set(finished.clone()).ok();
         }
         shared.pause(self.paused.contains(lane));
+        self.paces.insert(lane.clone(), Pacing::new(self.fixed.started.elapsed()));
         self.lanes.insert(lane.clone(), shared.clone());
         (self.fixed.spawn)(Lane {
             shared,
@@ -483,5 +518,7 @@ fn started_from(from: From) -> StartedFrom {
     }
 }
 
+/// So many lanes at once are started again for their pace, as each start takes a few requests.
+const MOST_CHANGES: usize = 100;
 /// The exit code of a process that a stuck handler ends: records were unfinished at the drain deadline.
 const EXIT_STUCK: i32 = 3;

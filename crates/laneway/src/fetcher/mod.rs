@@ -34,6 +34,19 @@ pub trait Fetcher: Send {
         wake: Wake,
     ) -> Result<Box<dyn PartitionQueue>, FetchError>;
 
+    /// The same for a partition that brings little: it need not be asked for more often than there is something.
+    ///
+    /// # Errors
+    /// As [`start`](Fetcher::start).
+    fn start_quiet(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
+        self.start(partition, from, wake)
+    }
+
     /// Stops fetching `partitions`. What was fetched and not taken is thrown away.
     ///
     /// # Errors

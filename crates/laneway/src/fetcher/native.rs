@@ -1,5 +1,13 @@
-//! A [`Fetcher`] on librdkafka: a client that never subscribes, told its partitions by hand.
+//! A [`Fetcher`] on librdkafka: clients that never subscribe, told their partitions by hand.
+//!
+//! A librdkafka client has one request for records under way at each broker. It leaves out the partitions whose queues
+//! are full, and waits at the broker until one of the others has something: so beside partitions without records, one
+//! whose queue has just been emptied would get nothing for half a second. Where the wait is short there are requests
+//! all the time. So there are two clients: one whose requests hardly wait, for what has much to read, and one for the
+//! rest. Most of the time the first one has nothing to fetch, and asks for nothing.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
@@ -8,11 +16,43 @@ use super::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, T
 use crate::record::Batch;
 use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
 
-/// Fetches with a native client of its own.
+/// Fetches with native clients of its own.
 #[derive(Debug)]
 pub(crate) struct NativeFetcher {
+    busy: Native,
+    quiet: Quiet,
+}
+
+/// A client, and what it delivers to nobody.
+#[derive(Debug)]
+struct Native {
     client: Arc<Client>,
     main: Queue,
+}
+
+/// The client for what brings little.
+#[derive(Default)]
+enum Quiet {
+    /// There is none: the other one fetches everything.
+    #[default]
+    None,
+    /// It is made when it is needed first.
+    Maker(MakeClient),
+    /// There it is, and what it was told to fetch.
+    Made(Native, BTreeSet<TopicPartition>),
+}
+
+/// Makes a client that fetches, as the first one was made.
+pub(crate) type MakeClient = Box<dyn FnOnce() -> Result<Arc<Client>, String> + Send>;
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Maker(_) => "Maker",
+            Self::Made(..) => "Made",
+        })
+    }
 }
 
 /// The split queue of one partition, for one assignment of it.
@@ -27,14 +67,28 @@ impl NativeFetcher {
     /// Takes a client that nobody subscribes or assigns anything. It was made with
     /// `auto.offset.reset=error`, so that a reset is seen and not done, and `enable.partition.eof=true`.
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        let main = client.consumer_queue();
-        Self { client, main }
+        Self { busy: Native::new(client), quiet: Quiet::None }
+    }
+
+    /// Has a second client, whose requests wait, for what brings little.
+    pub(crate) fn with_quiet(self, make: MakeClient) -> Self {
+        Self { quiet: Quiet::Maker(make), ..self }
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &Native> {
+        let quiet = if let Quiet::Made(quiet, _) = &self.quiet { Some(quiet) } else { None };
+        std::iter::once(&self.busy).chain(quiet)
     }
 }
 
-impl Fetcher for NativeFetcher {
+impl Native {
+    fn new(client: Arc<Client>) -> Self {
+        let main = client.consumer_queue();
+        Self { client, main }
+    }
+
     fn start(
-        &mut self,
+        &self,
         partition: &TopicPartition,
         from: Position,
         wake: Wake,
@@ -60,7 +114,7 @@ impl Fetcher for NativeFetcher {
         Ok(Box::new(NativePartition { handle, is_ended: false }))
     }
 
-    fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
+    fn stop(&self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
         if partitions.is_empty() {
             return Ok(());
         }
@@ -68,26 +122,72 @@ impl Fetcher for NativeFetcher {
             .incremental_unassign(partitions)
             .map_err(|error| fetch_error(&format!("{partitions:?}: fetching could not be stopped"), &error))
     }
+}
+
+impl Fetcher for NativeFetcher {
+    fn start(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
+        self.busy.start(partition, from, wake)
+    }
+
+    fn start_quiet(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
+        match std::mem::take(&mut self.quiet) {
+            Quiet::None => {}
+            Quiet::Made(client, partitions) => self.quiet = Quiet::Made(client, partitions),
+            Quiet::Maker(make) => {
+                let made = make().map_err(|error| {
+                    let what = format!("the client for quiet partitions could not be made: {error}");
+                    FetchError::new(FetchErrorKind::Other, what)
+                })?;
+                self.quiet = Quiet::Made(Native::new(made), BTreeSet::new());
+            }
+        }
+        let Quiet::Made(client, partitions) = &mut self.quiet else {
+            return self.busy.start(partition, from, wake);
+        };
+        let queue = client.start(partition, from, wake)?;
+        partitions.insert(partition.clone());
+        Ok(queue)
+    }
+
+    fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
+        let Quiet::Made(client, quiet) = &mut self.quiet else { return self.busy.stop(partitions) };
+        let (of_quiet, of_busy): (Vec<_>, Vec<_>) =
+            partitions.iter().cloned().partition(|partition| quiet.remove(partition));
+        let stopped = client.stop(&of_quiet);
+        self.busy.stop(&of_busy).and(stopped)
+    }
 
     fn fetching(&self) -> Vec<TopicPartition> {
-        self.client.assignment().unwrap_or_default()
+        self.clients().flat_map(|native| native.client.assignment().unwrap_or_default()).collect()
     }
 
     fn poll(&mut self) -> Vec<FetcherEvent> {
         let mut events = Vec::new();
-        while let Some(event) = self.main.poll() {
-            match event {
-                NativeEvent::Record(partition, offset) => {
-                    events.push(FetcherEvent::Stray { partition, offset });
+        for native in self.clients() {
+            while let Some(event) = native.main.poll() {
+                match event {
+                    NativeEvent::Record(partition, offset) => {
+                        events.push(FetcherEvent::Stray { partition, offset });
+                    }
+                    NativeEvent::RecordError(partition, error) if error.code != codes::_PARTITION_EOF => {
+                        events.push(FetcherEvent::Error(fetch_error(&partition.to_string(), &error)));
+                    }
+                    NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
+                        events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
+                    }
+                    NativeEvent::Statistics(json) => events.push(FetcherEvent::Statistics(json)),
+                    _ => {}
                 }
-                NativeEvent::RecordError(partition, error) if error.code != codes::_PARTITION_EOF => {
-                    events.push(FetcherEvent::Error(fetch_error(&partition.to_string(), &error)));
-                }
-                NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
-                    events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
-                }
-                NativeEvent::Statistics(json) => events.push(FetcherEvent::Statistics(json)),
-                _ => {}
             }
         }
         events
@@ -219,7 +319,7 @@ mod tests {
 
     /// Waits until librdkafka has as many things for a partition, without taking any.
     fn wait_for_waiting(fetcher: &NativeFetcher, partition: &TopicPartition, count: usize) {
-        wait_for("a full queue", || (fetcher.client.waiting(partition) >= count).then_some(()));
+        wait_for("a full queue", || (fetcher.busy.client.waiting(partition) >= count).then_some(()));
     }
 
     #[test]
@@ -290,6 +390,43 @@ mod tests {
         assert_eq!(fetching, [partition(0), partition(1), partition(2)]);
         fetcher.stop(&[partition(0), partition(2)]).unwrap();
         assert_eq!(fetcher.fetching(), [partition(1)]);
+    }
+
+    #[test]
+    fn what_is_quiet_is_fetched_by_a_client_of_its_own() {
+        let cluster = MockCluster::new("t", 2);
+        let made = Arc::new(AtomicUsize::new(0));
+        let (second, count) = (cluster.client(&[]), made.clone());
+        let make = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(second)
+        };
+        let mut fetcher = NativeFetcher::new(cluster.client(&[])).with_quiet(Box::new(make));
+        for number in 0..2 {
+            cluster.produce_plain(&partition(number), &["a", "b", "c"]);
+        }
+        let mut busy = start(&mut fetcher, &partition(0), 0);
+        assert_eq!(made.load(Ordering::SeqCst), 0, "made before it was needed");
+        let quiet = |fetcher: &mut NativeFetcher, number, at| {
+            fetcher.start_quiet(&partition(number), Position::at(at), Arc::new(|| {})).unwrap()
+        };
+        let mut other = quiet(&mut fetcher, 1, 1);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), [0, 1, 2]);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, other.as_mut()).0), [1, 2]);
+        assert_eq!(fetcher.busy.client.assignment().unwrap(), [partition(0)]);
+        assert_eq!(fetcher.fetching(), [partition(0), partition(1)]);
+
+        // From one to the other, and back.
+        for (at, is_quiet) in [(2, true), (1, false), (0, true)] {
+            fetcher.stop(&[partition(0)]).unwrap();
+            drop(busy);
+            busy = if is_quiet { quiet(&mut fetcher, 0, at) } else { start(&mut fetcher, &partition(0), at) };
+            assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), (at..3).collect::<Vec<_>>());
+            assert_eq!(fetcher.busy.client.assignment().unwrap().is_empty(), is_quiet);
+        }
+        fetcher.stop(&[partition(0), partition(1)]).unwrap();
+        assert!(fetcher.fetching().is_empty());
+        assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 
     #[test]
@@ -439,7 +576,7 @@ mod tests {
         let mut fetcher = fetcher(&cluster);
         let mut queue = start(&mut fetcher, &partition(0), 0);
         let (fetched, _) = take_to_end(&mut fetcher, queue.as_mut());
-        let client = Arc::downgrade(&fetcher.client);
+        let client = Arc::downgrade(&fetcher.busy.client);
         drop((fetcher, queue, cluster));
         assert!(client.upgrade().is_some());
         std::thread::scope(|scope| {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use laneway_core::TopicPartition;
+use laneway_core::{Pacing, TopicPartition};
 use tokio::sync::Notify;
 
 /// Shared by the lanes of a consumer.
@@ -45,6 +45,13 @@ pub(crate) struct Prefetch {
 }
 
 impl Prefetch {
+    /// How much of what may be fetched ahead of a partition so many bytes and records are, in parts of
+    /// [`Pacing::FULL`].
+    pub(crate) fn part(self, bytes: u64, records: u64) -> u64 {
+        let part = |of: u64, all: u64| of.saturating_mul(Pacing::FULL) / all.max(1);
+        part(bytes, self.bytes).max(part(records, self.records))
+    }
+
     /// What may be in memory of one partition, whose records have `size` bytes.
     /// `longest`: so many were seen. A batch as it was produced is fetched whole, however large it is.
     fn most(self, size: u64, longest: u64) -> u64 {
@@ -157,6 +164,11 @@ impl Memory {
             self.size.store((bytes / records.max(1)).max(1), Ordering::Relaxed);
         }
         is_first
+    }
+
+    /// What is fetched ahead of a partition.
+    pub(crate) fn prefetch(&self) -> Prefetch {
+        self.prefetch
     }
 
     pub(crate) fn is_tight(&self) -> bool {

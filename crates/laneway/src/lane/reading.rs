@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     has_read: AtomicBool,
     is_at_end: AtomicBool,
     is_full: AtomicBool,
+    /// What it has ever taken, in parts of what may be fetched ahead.
+    parts: AtomicU64,
     /// What all lanes together had taken when this one last read.
     taken_then: AtomicU64,
     /// Where the next queue begins, plus one, if not behind what was read last; 0: there.
@@ -76,6 +78,9 @@ impl Reading {
         if records > 0 {
             matters = memory.took(bytes, records as u64);
             self.has_read.store(true, Ordering::Relaxed);
+            // Only the lane writes it.
+            let parts = self.parts.load(Ordering::Relaxed) + memory.prefetch().part(bytes, records as u64);
+            self.parts.store(parts, Ordering::Relaxed);
         }
         if (records > 0 || is_at_end) && is_at_end != self.is_at_end.load(Ordering::Relaxed) {
             self.is_at_end.store(is_at_end, Ordering::Relaxed);
@@ -83,6 +88,11 @@ impl Reading {
         }
         self.set_full(false, memory);
         matters
+    }
+
+    /// What it has ever taken, in parts of what may be fetched ahead ([`laneway_core::Pacing::FULL`]).
+    pub(crate) fn parts(&self) -> u64 {
+        self.parts.load(Ordering::Relaxed)
     }
 
     /// Where reading goes on when there is a queue again; `None`: behind what was read last.

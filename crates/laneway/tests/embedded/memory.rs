@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{Ordering, Record};
+use laneway::{Event, NativeClient, Ordering, Record};
 use laneway_testing::{Producer, wait_until};
 use tokio::sync::Semaphore;
 
@@ -68,6 +68,50 @@ fn what_is_behind_a_stuck_key_does_not_fill_the_memory_and_comes_in_its_order() 
         let expected: Vec<i64> = (first..4_000).step_by(10).collect();
         assert_eq!(*offsets, expected, "of key {key}, each once and in order");
     }
+}
+
+/// Which of the clients that fetch has the partition in its assignment, by their last statistics.
+fn fetched_by(bench: &Bench) -> Vec<String> {
+    let mut last = BTreeMap::new();
+    for event in bench.events.lock().unwrap().iter() {
+        if let Event::Statistics { client: NativeClient::Fetcher, json } = event {
+            let name = json.split("\"name\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            let fetches = json.contains("\"fetch_state\":\"active\"");
+            last.insert(name.to_owned(), fetches);
+        }
+    }
+    last.into_iter().filter(|(_, fetches)| *fetches).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_lane_that_is_quiet_changes_the_client_and_comes_back_for_much_and_nothing_is_missing() {
+    let bench = Bench::new(1);
+    produce(&bench, 0, 100, 1, 100);
+    let ended = Ended::default();
+    let noted = ended.clone();
+    let builder = bench.builder().property("statistics.interval.ms", "100");
+    let running = bench.run(builder, move |record: Record| {
+        note(&noted, &record);
+        async {}
+    });
+    wait_until(LONG, "the first ones are through", || count(&ended) == 100);
+    wait_until(LONG, "a client fetches it", || !fetched_by(&bench).is_empty());
+    let first = fetched_by(&bench);
+    wait_until(LONG, "it is quiet, and another client fetches it", || {
+        let now = fetched_by(&bench);
+        now.len() == 1 && now != first
+    });
+    produce(&bench, 0, 10, 1, 100);
+    wait_until(LONG, "what comes then is through", || count(&ended) == 110);
+    let mut all = 110;
+    wait_until(LONG, "it has much to read, and the first client fetches it", || {
+        produce(&bench, 0, 10_000, 1, 100);
+        all += 10_000;
+        fetched_by(&bench) == first
+    });
+    wait_until(LONG, "all is through, and committed", || bench.committed(0) == all);
+    bench.end(running);
+    assert_eq!(ended.lock().unwrap()["0"], (0..all).collect::<Vec<_>>(), "each once and in order");
 }
 
 /// I8: a lane that is stuck leaves the others their room.

@@ -188,6 +188,8 @@ impl ClientThread {
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
             fetching: BTreeSet::new(),
             turns: Turns::new(fixed.work.memory.most_ahead()),
+            paces: HashMap::new(),
+            next_pace: Duration::ZERO,
             taken: (0, 0),
             search: None,
             ends: BTreeMap::new(),
@@ -473,6 +475,7 @@ impl ClientThread {
         self.input(Input::Tick);
         self.end_overdue_asks(now);
         self.check_fetcher();
+        self.world.keep_paces();
         self.take_turns();
         self.look_for_blocked_lanes(now);
         self.end_if_refused();
