@@ -40,16 +40,13 @@ impl Pacing {
         if meanwhile > LITTLE {
             self.quiet_since = now;
         }
-        let wanted = match self.pace {
+        let pace = match self.pace {
             Pace::Busy if now.saturating_sub(self.quiet_since) >= PATIENCE => Pace::Quiet,
             // What is fetched ahead hardly lasts as long as a request may wait.
             Pace::Quiet if meanwhile >= MUCH => Pace::Busy,
             same => same,
         };
-        if wanted == Pace::Busy && self.pace != wanted {
-            self.quiet_since = now;
-        }
-        wanted != std::mem::replace(&mut self.pace, wanted)
+        pace != std::mem::replace(&mut self.pace, pace)
     }
 
     /// How often a lane is looked at.

@@ -68,11 +68,10 @@ impl Clients {
     /// For what brings little: its requests wait at the broker until there is something. `None`: it was told how long
     /// all requests wait.
     pub(crate) fn quiet_fetcher_config(&self) -> Option<Result<Config, Error>> {
-        let mut properties = self.fetcher.clone();
-        let (at, _) = properties.iter().enumerate().rfind(|(_, (key, _))| key == WAIT)?;
-        let is_ours = properties.iter().filter(|(key, _)| key == WAIT).count() == 1;
-        properties.remove(at);
-        is_ours.then(|| config(&properties))
+        let (waits, others): (Vec<_>, Vec<_>) =
+            self.fetcher.iter().cloned().partition(|(key, _)| key == WAIT);
+        // One is Laneway's own.
+        (waits.len() == 1).then(|| config(&others))
     }
 
     /// For the producer of dead letters: nothing twice, nothing lost.

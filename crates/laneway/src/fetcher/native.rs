@@ -7,7 +7,6 @@
 //! rest. Most of the time the first one has nothing to fetch, and asks for nothing.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
@@ -17,10 +16,14 @@ use crate::record::Batch;
 use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
 
 /// Fetches with native clients of its own.
-#[derive(Debug)]
 pub(crate) struct NativeFetcher {
     busy: Native,
-    quiet: Quiet,
+    /// For what brings little. Where there is none, the other one fetches everything.
+    quiet: Option<Native>,
+    /// Makes it, when it is needed first.
+    make_quiet: Option<MakeClient>,
+    /// What it was told to fetch.
+    of_quiet: BTreeSet<TopicPartition>,
 }
 
 /// A client, and what it delivers to nobody.
@@ -30,30 +33,8 @@ struct Native {
     main: Queue,
 }
 
-/// The client for what brings little.
-#[derive(Default)]
-enum Quiet {
-    /// There is none: the other one fetches everything.
-    #[default]
-    None,
-    /// It is made when it is needed first.
-    Maker(MakeClient),
-    /// There it is, and what it was told to fetch.
-    Made(Native, BTreeSet<TopicPartition>),
-}
-
 /// Makes a client that fetches, as the first one was made.
 pub(crate) type MakeClient = Box<dyn FnOnce() -> Result<Arc<Client>, String> + Send>;
-
-impl fmt::Debug for Quiet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Maker(_) => "Maker",
-            Self::Made(..) => "Made",
-        })
-    }
-}
 
 /// The split queue of one partition, for one assignment of it.
 #[derive(Debug)]
@@ -67,17 +48,16 @@ impl NativeFetcher {
     /// Takes a client that nobody subscribes or assigns anything. It was made with
     /// `auto.offset.reset=error`, so that a reset is seen and not done, and `enable.partition.eof=true`.
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self { busy: Native::new(client), quiet: Quiet::None }
+        Self { busy: Native::new(client), quiet: None, make_quiet: None, of_quiet: BTreeSet::new() }
     }
 
     /// Has a second client, whose requests wait, for what brings little.
     pub(crate) fn with_quiet(self, make: MakeClient) -> Self {
-        Self { quiet: Quiet::Maker(make), ..self }
+        Self { make_quiet: Some(make), ..self }
     }
 
     fn clients(&self) -> impl Iterator<Item = &Native> {
-        let quiet = if let Quiet::Made(quiet, _) = &self.quiet { Some(quiet) } else { None };
-        std::iter::once(&self.busy).chain(quiet)
+        std::iter::once(&self.busy).chain(&self.quiet)
     }
 }
 
@@ -122,6 +102,26 @@ impl Native {
             .incremental_unassign(partitions)
             .map_err(|error| fetch_error(&format!("{partitions:?}: fetching could not be stopped"), &error))
     }
+
+    fn poll(&self) -> Vec<FetcherEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.main.poll() {
+            match event {
+                NativeEvent::Record(partition, offset) => {
+                    events.push(FetcherEvent::Stray { partition, offset });
+                }
+                NativeEvent::RecordError(partition, error) if error.code != codes::_PARTITION_EOF => {
+                    events.push(FetcherEvent::Error(fetch_error(&partition.to_string(), &error)));
+                }
+                NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
+                    events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
+                }
+                NativeEvent::Statistics(json) => events.push(FetcherEvent::Statistics(json)),
+                _ => {}
+            }
+        }
+        events
+    }
 }
 
 impl Fetcher for NativeFetcher {
@@ -140,29 +140,23 @@ impl Fetcher for NativeFetcher {
         from: Position,
         wake: Wake,
     ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        match std::mem::take(&mut self.quiet) {
-            Quiet::None => {}
-            Quiet::Made(client, partitions) => self.quiet = Quiet::Made(client, partitions),
-            Quiet::Maker(make) => {
-                let made = make().map_err(|error| {
-                    let what = format!("the client for quiet partitions could not be made: {error}");
-                    FetchError::new(FetchErrorKind::Other, what)
-                })?;
-                self.quiet = Quiet::Made(Native::new(made), BTreeSet::new());
-            }
+        if let Some(make) = self.make_quiet.take() {
+            let made = make().map_err(|error| {
+                let what = format!("the client for quiet partitions could not be made: {error}");
+                FetchError::new(FetchErrorKind::Other, what)
+            })?;
+            self.quiet = Some(Native::new(made));
         }
-        let Quiet::Made(client, partitions) = &mut self.quiet else {
-            return self.busy.start(partition, from, wake);
-        };
+        let Some(client) = &self.quiet else { return self.busy.start(partition, from, wake) };
         let queue = client.start(partition, from, wake)?;
-        partitions.insert(partition.clone());
+        self.of_quiet.insert(partition.clone());
         Ok(queue)
     }
 
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
-        let Quiet::Made(client, quiet) = &mut self.quiet else { return self.busy.stop(partitions) };
+        let Some(client) = &self.quiet else { return self.busy.stop(partitions) };
         let (of_quiet, of_busy): (Vec<_>, Vec<_>) =
-            partitions.iter().cloned().partition(|partition| quiet.remove(partition));
+            partitions.iter().cloned().partition(|partition| self.of_quiet.remove(partition));
         let stopped = client.stop(&of_quiet);
         self.busy.stop(&of_busy).and(stopped)
     }
@@ -172,25 +166,7 @@ impl Fetcher for NativeFetcher {
     }
 
     fn poll(&mut self) -> Vec<FetcherEvent> {
-        let mut events = Vec::new();
-        for native in self.clients() {
-            while let Some(event) = native.main.poll() {
-                match event {
-                    NativeEvent::Record(partition, offset) => {
-                        events.push(FetcherEvent::Stray { partition, offset });
-                    }
-                    NativeEvent::RecordError(partition, error) if error.code != codes::_PARTITION_EOF => {
-                        events.push(FetcherEvent::Error(fetch_error(&partition.to_string(), &error)));
-                    }
-                    NativeEvent::Error { error, .. } | NativeEvent::RebalanceError(error) => {
-                        events.push(FetcherEvent::Error(FetchError::new(kind(error.code), error.message)));
-                    }
-                    NativeEvent::Statistics(json) => events.push(FetcherEvent::Statistics(json)),
-                    _ => {}
-                }
-            }
-        }
-        events
+        self.clients().flat_map(Native::poll).collect()
     }
 }
 
