@@ -229,6 +229,7 @@ fn with_kip_848_a_group_that_is_taken_away_ends_the_consumer_within_seconds() {
     // A commit that is refused first makes the client look for its coordinator, and that is asked again for ever.
     let running = Running::start(bob.protocol(Protocol::Consumer).commit_interval(Duration::from_secs(60)));
     running.wait_for(10);
+    running.wait_to_hear("Committed");
     broker.admin().take_back(&join).unwrap();
     let error = running.refused();
     assert!(error.contains(&group) && error.contains("READ the group"), "{error}");

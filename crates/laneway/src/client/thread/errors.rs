@@ -21,9 +21,9 @@ impl ClientThread {
             self.last_error = Some(error.message.clone());
         }
         if error.kind == FetchErrorKind::Refused || is_alert(&error.message) {
-            // Also this client, in no group, looks for the group's coordinator.
             return match error.message.as_str() {
-                said if said.contains("Group authorization failed") => self.on_group_refused(said, false),
+                // Also this client, in no group, looks for the group's coordinator. Membership tells of it, in its turn.
+                said if said.contains("Group authorization failed") => {}
                 said if said.contains("opic authorization failed") => self.on_topic_refused(said, true),
                 said => self.on_connection_refused(said),
             };
@@ -94,10 +94,6 @@ impl ClientThread {
     }
 
     fn on_group_refused(&mut self, said: &str, fatal: bool) {
-        if self.world.by_hand.is_some() {
-            // Its native client looks for the coordinator of a group that it has no need of.
-            return;
-        }
         let message = format!(
             "the broker does not let this client into the group \"{}\": {said}: allow its principal to READ the \
              group",
