@@ -10,6 +10,7 @@ mod membership;
 mod reaper;
 mod starts;
 mod thread;
+mod topic_ids;
 mod topics;
 mod world;
 

@@ -1,7 +1,7 @@
 //! A search for where partitions start: the committed offsets, and both ends of each log, asked for at
 //! once and put together when all have answered. Without a group it is said where they start, and nothing is committed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use laneway_core::{Found, From, Log, Position, Reset, TopicPartition, Want, firs
 use crate::assign::{Assigned, Start};
 use crate::fetcher::Wake;
 use crate::retry_topics::RetryTopics;
-use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, codes};
+use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, TopicId, codes};
 
 /// One search that is under way.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Search {
     ends: Answer<Position>,
     /// The first records that are not older than what is given.
     times: Answer<Position>,
+    /// Which topics they are of.
+    ids: Option<Result<Vec<(String, TopicId)>, KafkaError>>,
 }
 
 /// What has come of one of the questions: by partition, or why it failed as a whole.
@@ -44,6 +46,8 @@ pub(crate) struct SearchResult {
     pub(crate) ends: BTreeMap<TopicPartition, i64>,
     /// A partition has no start, and none is to be made up for it.
     pub(crate) refused: Option<String>,
+    /// Topics that turned out to be new ones.
+    pub(crate) made_again: BTreeSet<String>,
 }
 
 /// What decides where nothing is committed.
@@ -54,6 +58,8 @@ pub(crate) struct Rules<'a> {
     /// Topics that are read from their beginning, whatever is wanted of others: members write to them before the one
     /// that reads them has begun.
     pub(crate) retries: &'a RetryTopics,
+    /// Topics that were deleted and made again: they are read from their beginning.
+    pub(crate) made_again: &'a BTreeSet<String>,
 }
 
 /// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
@@ -87,6 +93,7 @@ impl Search {
             _ => None,
         };
         let times: Vec<_> = partitions.iter().filter_map(time_of).collect();
+        let topics = partitions.iter().map(|partition| &*partition.topic).collect();
         let (answer, awaited) = channel();
         let committed = if given.is_some() {
             Some(Ok(HashMap::new()))
@@ -113,6 +120,7 @@ impl Search {
             } else {
                 failed(ask(&times, TIMES)).map(Err)
             },
+            ids: failed(client.topic_ids(&topics, queue, token, TIMEOUT)).map(Err),
         }
     }
 
@@ -131,6 +139,10 @@ impl Search {
                 self.times = Some(by_partition(result));
                 true
             }
+            NativeEvent::TopicIds { token, result } if *token == self.token => {
+                self.ids = Some(result.clone());
+                true
+            }
             _ => false,
         }
     }
@@ -141,8 +153,13 @@ impl Search {
             self.committed = Some(by_partition(&committed));
         }
         let listed = [&self.starts, &self.ends, &self.times].into_iter().all(Option::is_some);
-        let answered = self.committed.is_some() && listed;
+        let answered = self.committed.is_some() && self.ids.is_some() && listed;
         answered || self.asked.elapsed() >= TIMEOUT
+    }
+
+    /// The ids of the topics, where a broker told them.
+    pub(crate) fn ids(&self) -> &[(String, TopicId)] {
+        self.ids.as_ref().and_then(|ids| ids.as_deref().ok()).unwrap_or_default()
     }
 
     /// Puts the answers together.
@@ -153,6 +170,7 @@ impl Search {
             metadata: Vec::new(),
             ends: BTreeMap::new(),
             refused: None,
+            made_again: BTreeSet::new(),
         };
         for want in &self.wanted {
             if let Ok(end) = answer(&self.ends, &want.partition, "its end") {
@@ -177,7 +195,8 @@ impl Search {
         let partition = &want.partition;
         let is_retry = rules.retries.delay_in(&partition.topic).is_some();
         let reset = if is_retry { Reset::Earliest } else { rules.reset };
-        if let Some(stood) = want.out_of_range {
+        let is_new = rules.made_again.contains(&*partition.topic);
+        if let Some(stood) = want.out_of_range.filter(|_| !is_new) {
             let log = self.log(partition)?;
             return start_again(stood, log, reset).ok_or_else(|| {
                 let (stood, start, end) = (stood.offset, log.start, log.end);
@@ -194,7 +213,8 @@ impl Search {
         if let Some((position, _)) = answer(&self.committed, partition, "its committed offset")? {
             return Ok(Found::committed(position));
         }
-        let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
+        let known = rules.known.get(&*partition.topic).filter(|_| !is_new);
+        let appeared = known.is_none_or(|count| partition.partition >= *count);
         first_start(self.log(partition)?, reset, appeared).ok_or_else(|| {
             NotFound::Refused(format!(
                 "the group has no committed offset for {partition}, and the offset reset is \"error\": set the \

@@ -15,6 +15,7 @@ use super::maps::Maps;
 use super::membership::Membership;
 use super::reaper::Reaper;
 use super::starts::{Rules, Search, SearchResult};
+use super::topic_ids::TopicIds;
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
@@ -22,7 +23,7 @@ use crate::fetcher::{FetchError, Fetcher, PartitionQueue, Wake};
 use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, Queue};
+use crate::sys::{Client, KafkaError, NativeEvent, Queue, TopicId};
 
 /// Puts a lane's task on the caller's runtime.
 pub(crate) type Spawn = Box<dyn Fn(Lane) + Send>;
@@ -56,6 +57,7 @@ pub(crate) struct World {
     pub(super) subscription: Vec<String>,
     /// Partitions of each topic when the consumer started.
     pub(super) known: Option<BTreeMap<String, i32>>,
+    pub(super) topic_ids: TopicIds,
     pub(super) on_event: EventSink,
     /// When a commit was last acknowledged.
     pub(super) last_commit: Option<Instant>,
@@ -97,10 +99,12 @@ impl World {
     /// The result of the search, if all its questions are answered.
     pub(super) fn finish_search(&mut self) -> Option<SearchResult> {
         let search = self.search.take_if(|search| search.is_answered())?;
+        let made_again = self.note_topic_ids(search.ids());
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
-        let result =
-            search.finish(&Rules { reset: self.fixed.reset, known, retries: &self.fixed.work.retries });
+        let (reset, retries) = (self.fixed.reset, &self.fixed.work.retries);
+        let mut result = search.finish(&Rules { reset, known, retries, made_again: &made_again });
+        result.made_again = made_again;
         self.ends.extend(result.ends.clone());
         for (partition, at, metadata) in &result.metadata {
             if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {
@@ -115,6 +119,22 @@ impl World {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
         Some(result)
+    }
+
+    /// Takes in which topics there are. Of those that were deleted and made again, which it answers with, nothing is
+    /// known any more.
+    pub(super) fn note_topic_ids(&mut self, ids: &[(String, TopicId)]) -> BTreeSet<String> {
+        let made_again = self.topic_ids.note(ids);
+        self.ended.retain(|partition, _| !made_again.contains(&*partition.topic));
+        for topic in &made_again {
+            if let Some(known) = &mut self.known {
+                known.insert(topic.clone(), 0);
+            }
+            let message =
+                format!("topic \"{topic}\" was deleted and made again: it is read from its beginning");
+            self.error(message);
+        }
+        made_again
     }
 
     /// What the membership client has ended itself with.

@@ -12,6 +12,7 @@ use super::error::{KafkaError, codes, text};
 use super::groups::{GroupInfo, described};
 use super::list::{Element, NO_OFFSET, Names, read, read_element};
 use super::raw;
+use super::topics::{TopicId, ids};
 
 /// Something that a queue brought.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub(crate) enum NativeEvent {
     Commit { token: u64, error: Option<KafkaError>, partitions: PerPartition<i64> },
     /// The answer to a question for the bounds of logs.
     Offsets { token: u64, result: Result<PerPartition<Position>, KafkaError> },
+    /// The answer to a question for the ids of topics.
+    TopicIds { token: u64, result: Result<Vec<(String, TopicId)>, KafkaError> },
     /// The answer to the question what a group is.
     Group(Result<GroupInfo, KafkaError>),
     /// A record that went round its partition's queue.
@@ -81,6 +84,9 @@ impl Event {
                 NativeEvent::Offsets { token: self.token(), result: self.offsets() }
             }
             native::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => NativeEvent::Group(self.group()),
+            native::RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT => {
+                NativeEvent::TopicIds { token: self.token(), result: self.topic_ids() }
+            }
             native::RD_KAFKA_EVENT_FETCH => self.record(),
             native::RD_KAFKA_EVENT_STATS => {
                 // SAFETY: the event is live and of this kind; its text lives as long, and is copied.
@@ -180,6 +186,12 @@ impl Event {
         self.check()?;
         // SAFETY: the event is live, of this kind, and says of no error.
         unsafe { described(self.0.as_ptr()) }
+    }
+
+    fn topic_ids(&self) -> Result<Vec<(String, TopicId)>, KafkaError> {
+        self.check()?;
+        // SAFETY: the event is live, of this kind, and says of no error.
+        Ok(unsafe { ids(self.0.as_ptr()) })
     }
 
     fn record(&self) -> NativeEvent {

@@ -26,6 +26,7 @@ mod queue;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 pub(crate) use admin::{Committed, OffsetSpec, TopicInfo};
 pub(crate) use batch::NativeBatch;
@@ -41,3 +42,4 @@ pub(crate) use native::{Native, set_token};
 pub(crate) use partition::PartitionHandle;
 pub(crate) use producer::{Produced, Producer, topic_name};
 pub(crate) use queue::Queue;
+pub(crate) use topics::TopicId;

@@ -11,6 +11,7 @@ mod hooks;
 mod keyed;
 mod keyed_prove;
 mod lanes;
+mod made_again;
 mod memory;
 mod moves;
 mod parity;

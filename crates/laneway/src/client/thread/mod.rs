@@ -24,11 +24,13 @@ use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
 use crate::client::starts::{self, SearchResult};
+use crate::client::topic_ids::TopicIds;
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use asked::Asked;
 use errors::commit_refusal;
 use protocol::Mismatch;
+use queues::Truncated;
 use stalls::Stalls;
 use subscription::Change;
 
@@ -128,6 +130,7 @@ struct ClientThread {
     standing: (String, i32),
     failed: Option<Error>,
     asked: Asked,
+    truncated: Truncated,
     stalls: Stalls,
     /// Of which subscription the topics were seen when it began.
     known_of: Option<u64>,
@@ -195,6 +198,7 @@ impl ClientThread {
             ends: BTreeMap::new(),
             subscription: Vec::new(),
             known: None,
+            topic_ids: TopicIds::default(),
             on_event: setup.on_event,
             last_commit: None,
             trouble: None,
@@ -239,6 +243,7 @@ impl ClientThread {
             standing: (String::new(), -1),
             failed: None,
             asked: Asked::default(),
+            truncated: Truncated::default(),
             stalls: Stalls::new(setup.stall),
             known_of: None,
         })
@@ -406,6 +411,9 @@ impl ClientThread {
                 self.input(Input::Committed { token, result });
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
+            NativeEvent::TopicIds { token, result } => {
+                self.on_topic_ids(token, result.as_deref().unwrap_or_default());
+            }
             NativeEvent::Group(group) => self.on_group(&group),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
             NativeEvent::Statistics(json) => {
@@ -444,7 +452,9 @@ impl ClientThread {
         if result.found.iter().any(|(_, found)| found.is_err()) {
             self.topics.look();
         }
+        let found: BTreeSet<_> = result.found.iter().map(|(partition, _)| partition.clone()).collect();
         self.input(Input::Starts { token: result.token, found: result.found });
+        self.begin_anew(&result.made_again, &found);
     }
 
     fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {

@@ -1,16 +1,28 @@
 //! What is done when a lane's queue fails.
 
-use laneway_core::{Input, LaneId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use laneway_core::{Input, LaneId, TopicPartition};
 
 use super::ClientThread;
+use crate::client::starts::TIMEOUT;
 use crate::event::Event;
 use crate::fetcher::{FetchError, FetchErrorKind};
+use crate::sys::TopicId;
+
+/// Lanes whose logs are shorter than what was read of them, by the question whether their topics are still the same: to
+/// where they were truncated, and what was said.
+#[derive(Debug, Default)]
+pub(super) struct Truncated {
+    last: u64,
+    lanes: BTreeMap<u64, (LaneId, i64, String)>,
+}
 
 impl ClientThread {
     pub(super) fn on_queue_failed(&mut self, lane: LaneId, error: &FetchError) {
         match error.kind {
             FetchErrorKind::Refused => return self.on_lane_refused(lane, &error.message),
-            FetchErrorKind::Truncated(end) => return self.on_truncation(&lane, end, &error.message),
+            FetchErrorKind::Truncated(end) => return self.on_truncation(lane, end, &error.message),
             FetchErrorKind::Damaged => self.say_now_and_then(format!(
                 "{error}; {lane} stands there, and nothing behind it is delivered: it is read again every 10 s at most. \
                  To go past it, seek to an offset behind the batch"
@@ -23,10 +35,48 @@ impl ClientThread {
         self.input(Input::LaneFailed { lane, out_of_range });
     }
 
+    /// The log of a topic that was deleted and made again is shorter as well, and is to be read from its beginning.
+    fn on_truncation(&mut self, lane: LaneId, end: i64, said: &str) {
+        let topic = lane.partition.topic.to_string();
+        let token = self.ask_for_topic_ids(&BTreeSet::from([topic.as_str()]));
+        self.truncated.lanes.insert(token, (lane, end, said.to_owned()));
+    }
+
+    /// Asks which topics these are. The answer comes with the token, in any case.
+    pub(super) fn ask_for_topic_ids(&mut self, topics: &BTreeSet<&str>) -> u64 {
+        self.truncated.last += 1;
+        let token = TOPIC_IDS + self.truncated.last;
+        let (client, queue) = (&self.world.asked, &self.world.answers);
+        // A name that librdkafka does not take is no topic's.
+        client.topic_ids(topics, queue, token, TIMEOUT).ok();
+        token
+    }
+
+    pub(super) fn on_topic_ids(&mut self, token: u64, ids: &[(String, TopicId)]) {
+        let made_again = self.world.note_topic_ids(ids);
+        self.begin_anew(&made_again, &BTreeSet::new());
+        if let Some((lane, end, said)) = self.truncated.lanes.remove(&token)
+            && self.world.lanes.contains_key(&lane)
+        {
+            self.go_on_where_it_was_truncated(&lane, end, &said);
+        }
+    }
+
+    /// Lanes of topics that were made again go on at their beginning, but for those that are only about to start.
+    pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, but: &BTreeSet<TopicPartition>) {
+        self.truncated.lanes.retain(|_, (lane, ..)| !topics.contains(&*lane.partition.topic));
+        let lanes = self.member.lanes().map(|(lane, ..)| &lane.partition);
+        let is_old = |it: &&TopicPartition| topics.contains(&*it.topic) && !but.contains(it);
+        let partitions: Vec<_> = lanes.filter(is_old).cloned().collect();
+        for partition in partitions {
+            self.go_on_at(partition, 0);
+        }
+    }
+
     /// What was read up to the lane's position is in the log no longer than up to `end`, and others have written there
     /// since: they are read from there, also where the log is longer again than what was read. As with a seek, that is
     /// committed first although it is less than what was, and nothing that was finished above it counts.
-    fn on_truncation(&mut self, lane: &LaneId, end: i64, said: &str) {
+    fn go_on_where_it_was_truncated(&mut self, lane: &LaneId, end: i64, said: &str) {
         self.event(Event::Error {
             message: format!(
                 "the log of {} was truncated to offset {end}, and is read on there: {said}",
@@ -36,3 +86,6 @@ impl ClientThread {
         self.go_on_at(lane.partition.clone(), end);
     }
 }
+
+/// Tokens of questions for topics' ids are higher: those of a search are its own.
+const TOPIC_IDS: u64 = 1 << 31;

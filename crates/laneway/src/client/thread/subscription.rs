@@ -34,6 +34,7 @@ impl ClientThread {
             return;
         }
         self.reached = true;
+        self.ask_for_topic_ids(&seen.partitions.keys().map(String::as_str).collect());
         if !seen.needed.is_empty() && self.world.known.is_none() {
             let all: Vec<String> = seen.needed.iter().map(|topic| format!("\"{topic}\"")).collect();
             let message = format!(

@@ -1,0 +1,151 @@
+//! A topic that is deleted and made again under its lanes, on a real Kafka. It has the same name, and is another one:
+//! offsets of the old one say nothing of it, and it is read from its beginning.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use laneway::{Consumer, Event, OffsetReset, Protocol, Record, Start};
+use laneway_testing::{Producer, try_wait_until};
+
+use crate::support::{PROTOCOLS, Scene, runtime};
+
+/// What was handled: how often each payload, by partition.
+type Seen = Arc<Mutex<BTreeMap<(i32, String), u32>>>;
+
+/// The new log is shorter than what was read of the old one.
+#[test]
+fn of_a_topic_that_is_made_again_with_less_in_it_everything_is_read_once() {
+    for reader in readers() {
+        let Some(run) = Run::start(reader, 200) else { return };
+        run.make_again(Duration::ZERO, 20);
+        // Nothing of it could be taken for something that was read.
+        run.expect(20, 1);
+    }
+}
+
+/// It is longer: for all that a fetch shows it could be the same.
+#[test]
+fn of_a_topic_that_is_made_again_with_more_in_it_nothing_is_passed_over() {
+    for reader in readers() {
+        let Some(run) = Run::start(reader, 20) else { return };
+        run.make_again(Duration::ZERO, 200);
+        run.expect(200, 2);
+    }
+}
+
+/// It is not there for a while, and the group gives its partitions away and back.
+#[test]
+fn of_a_topic_that_is_made_again_after_a_while_everything_is_read_once() {
+    for reader in readers() {
+        let Some(run) = Run::start(reader, 20) else { return };
+        run.make_again(Duration::from_secs(3), 200);
+        run.expect(200, if reader.is_none() { 2 } else { 1 });
+    }
+}
+
+/// In each protocol, and without a group.
+fn readers() -> impl Iterator<Item = Option<Protocol>> {
+    PROTOCOLS.into_iter().map(Some).chain([None])
+}
+
+struct Run {
+    scene: Scene,
+    reader: Option<Protocol>,
+    seen: Seen,
+    said: Arc<Mutex<String>>,
+    handle: laneway::Handle,
+    run: tokio::task::JoinHandle<Result<laneway::Summary, laneway::Error>>,
+}
+
+impl Run {
+    /// A consumer that has read so many records of each of two partitions, and committed.
+    fn start(reader: Option<Protocol>, records: usize) -> Option<Self> {
+        let scene = Scene::new("made", 2, reader.unwrap_or(Protocol::Consumer))?;
+        produce(&scene, "old", records);
+        let builder = Consumer::builder()
+            .brokers(&scene.brokers)
+            // What is there when it begins is not read with `latest`; what is made later is.
+            .offset_reset(OffsetReset::Latest)
+            .property("topic.metadata.refresh.interval.ms", "500")
+            .commit_interval(Duration::from_millis(100));
+        let builder = match reader {
+            Some(protocol) => {
+                let beginning: Vec<_> = (0..2).map(|number| (scene.partition(number), 0)).collect();
+                scene.admin().set_committed(&scene.group, &beginning).expect("committed");
+                builder.group(&scene.group).topics([&scene.topic]).protocol(protocol)
+            }
+            None => builder.assign((0..2).map(|number| (scene.partition(number), Start::Beginning))),
+        };
+        let (seen, said) = (Seen::default(), Arc::new(Mutex::new(String::new())));
+        let (noted, told, begun) = (seen.clone(), said.clone(), Instant::now());
+        let consumer = builder
+            .on_event(move |event: &Event| {
+                told.lock().unwrap().push_str(&format!("{:?} {event:?}\n", begun.elapsed()));
+            })
+            .build()
+            .expect("a consumer");
+        let handle = consumer.handle();
+        let run = runtime().spawn(consumer.run(move |record: Record| {
+            let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
+            *noted.lock().unwrap().entry((record.partition(), payload)).or_default() += 1;
+            std::future::ready(())
+        }));
+        let new = Self { scene, reader, seen, said, handle, run };
+        new.wait("the old topic is read", |seen| seen.len() == 2 * records);
+        new.seen.lock().unwrap().clear();
+        Some(new)
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn(&BTreeMap<(i32, String), u32>) -> bool) {
+        let came = try_wait_until(LONG, what, || is_so(&self.seen.lock().unwrap()));
+        let (reader, said, seen) = (self.reader, self.said.lock().unwrap(), self.seen.lock().unwrap().len());
+        assert!(came.is_ok(), "{reader:?}: {came:?}; {seen} were seen; it said {said}");
+    }
+
+    fn make_again(&self, after: Duration, records: usize) {
+        let admin = self.scene.admin();
+        admin.delete_topic(&self.scene.topic).expect("deleted");
+        let since = Instant::now();
+        // What is waited for is that some time passes.
+        try_wait_until(after * 2, "a while", || since.elapsed() >= after).ok();
+        admin.create_topic(&self.scene.topic, 2, &[]).expect("made again");
+        produce(&self.scene, "new", records);
+    }
+
+    /// All records of the new topic are handled, none more than so often, and committed.
+    fn expect(self, records: usize, most: u32) {
+        self.wait("the new topic is read", |seen| seen.len() == 2 * records);
+        if self.reader.is_some() {
+            let partitions: Vec<_> = (0..2).map(|number| self.scene.partition(number)).collect();
+            let (admin, group) = (self.scene.admin(), &self.scene.group);
+            let end = i64::try_from(records).unwrap();
+            let is_committed = || {
+                let committed = admin.committed(group, &partitions).unwrap_or_default();
+                committed.len() == 2 && committed.values().all(|at| at.offset == end)
+            };
+            let came = try_wait_until(LONG, "it is committed", is_committed);
+            assert!(came.is_ok(), "{:?}: {came:?}; it said {}", self.reader, self.said.lock().unwrap());
+        }
+        self.handle.stop();
+        runtime().block_on(self.run).unwrap().expect("an end without an error");
+        let (seen, said) = (self.seen.lock().unwrap(), self.said.lock().unwrap());
+        let (highest, all) = (seen.values().max().unwrap(), seen.values().sum::<u32>());
+        println!("{:?}: {all} handled of {}, none more than {highest} times", self.reader, 2 * records);
+        assert!(seen.keys().all(|(_, payload)| payload.starts_with("new")), "{said}");
+        assert!(*highest <= most, "{:?}: one was handled {highest} times; it said {said}", self.reader);
+    }
+}
+
+fn produce(scene: &Scene, what: &str, records: usize) {
+    let producer = Producer::new(&scene.brokers, &[]).expect("a producer");
+    for number in 0..records {
+        for partition in 0..2 {
+            let payload = format!("{what} {number}");
+            producer.send(&scene.topic, partition, None, Some(payload.as_bytes()), &[], None).expect("sent");
+        }
+    }
+    producer.flush().expect("delivered");
+}
+
+const LONG: Duration = Duration::from_secs(40);
