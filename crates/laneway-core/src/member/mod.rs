@@ -123,7 +123,7 @@ pub enum Input {
     /// This process did not run (it was stopped, or the machine was) for longer than its session lasts: the
     /// group has gone on without it, although its client does not know that yet.
     Slept(Duration),
-    /// Time has passed. At least every 100 ms.
+    /// Time has passed. At least every 100 ms, or every few seconds while the member is at rest.
     Tick,
 }
 
@@ -275,9 +275,14 @@ impl Member {
         self.hold.is_none() && self.lanes.values().all(|lane| matches!(lane.stage, Stage::Open))
     }
 
-    /// Whether anything finished is not committed yet.
-    pub fn has_uncommitted(&self, port: &impl Port) -> bool {
-        self.commits.is_busy() || !self.uncommitted(port).is_empty()
+    /// Whether nothing is under way: no event, no lane that begins or ends, and nothing that is finished and not
+    /// committed. What happens next is an input, or what lanes finish.
+    pub fn is_at_rest(&self, port: &impl Port) -> bool {
+        self.is_in()
+            && self.is_settled()
+            && self.leftovers.is_empty()
+            && !self.commits.is_busy()
+            && self.lanes.values().all(|lane| lane.uncommitted(port).is_none())
     }
 
     /// The lanes that the member has, each with its state and its committed offset.

@@ -92,8 +92,8 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
     section.push(&format!(
         "\nAt most 8 KiB of our own for a lane: {}. Of the resident {:.1} KiB the rest is librdkafka's, which has each partition \
          in both clients. {} idle lanes take {:.2} ms of CPU a second more than a bare client, {:.2} % of a core; CPU that can't \
-         be measured (below 0.1 %): {}. It goes into the looks that the client thread takes at each lane ten times a second, and \
-         into the slow tick of each lane.",
+         be measured (below 0.1 %): {}. It goes into librdkafka's second and third client, into the looks that the client \
+         thread takes at all lanes every few seconds, and into the slow tick of each lane.",
         verdict(bytes <= 8192.0),
         resident / 1024.0,
         thousands(MANY.unsigned_abs().into()),

@@ -153,8 +153,11 @@ impl Search {
             self.committed = Some(by_partition(&committed));
         }
         let listed = [&self.starts, &self.ends, &self.times].into_iter().all(Option::is_some);
-        let answered = self.committed.is_some() && self.ids.is_some() && listed;
-        answered || self.asked.elapsed() >= TIMEOUT
+        let (answered, waited) = (self.committed.is_some() && listed, self.asked.elapsed());
+        // An offset that is in no log is judged by which topic it is of. Elsewhere that can be told later.
+        let patience =
+            if self.wanted.iter().any(|want| want.out_of_range.is_some()) { TIMEOUT } else { PATIENCE };
+        (answered && (self.ids.is_some() || waited >= patience)) || waited >= TIMEOUT
     }
 
     /// The ids of the topics, where a broker told them.
@@ -301,5 +304,7 @@ fn answer<T: Clone>(from: &Answer<T>, partition: &TopicPartition, what: &str) ->
     }
 }
 
+/// How long a search waits for which topics its partitions are of, when it knows all else.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one question may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     reading: AtomicU64,
     /// It would be too much to have all partitions read at once.
     is_tight: AtomicBool,
+    /// The client thread looks around seldom, as nothing is taken.
+    rests: AtomicBool,
     /// Wakes a lane when there is room again.
     pub(crate) freed: Notify,
 }
@@ -96,6 +98,7 @@ impl Memory {
             longest: AtomicU64::new(0),
             reading: AtomicU64::new(0),
             is_tight: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             freed: Notify::new(),
         }
     }
@@ -155,7 +158,7 @@ impl Memory {
         }
     }
 
-    /// So much was taken from a queue. True: now it is known how large records are.
+    /// So much was taken from a queue. True: the client thread is to look around.
     pub(crate) fn took(&self, bytes: u64, records: u64) -> bool {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         self.taken_records.fetch_add(records, Ordering::Relaxed);
@@ -163,7 +166,8 @@ impl Memory {
         if is_first {
             self.size.store((bytes / records.max(1)).max(1), Ordering::Relaxed);
         }
-        is_first
+        let is_awake = !self.rests.load(Ordering::Relaxed) || !self.rests.swap(false, Ordering::Relaxed);
+        is_first || !is_awake
     }
 
     /// What is fetched ahead of a partition.
@@ -200,6 +204,13 @@ impl Memory {
         let longest = self.longest.load(Ordering::Relaxed);
         self.longest.fetch_sub(longest / 1_024, Ordering::Relaxed);
         now
+    }
+
+    /// The client thread has it said by [`took`](Self::took) when something is taken again. False: something was, since
+    /// there were `taken` bytes.
+    pub(crate) fn rest(&self, taken: u64) -> bool {
+        self.rests.store(true, Ordering::SeqCst);
+        self.taken.load(Ordering::SeqCst) == taken
     }
 
     /// Bytes that were ever taken.
@@ -285,6 +296,16 @@ mod tests {
         assert_eq!((status.used, status.waiting), (200 << 20, 150 << 20));
         memory.hold(some, Held { bytes: 1 << 30, waiting: 0 });
         assert_eq!((memory.room(false), memory.room(true)), (0, 0));
+    }
+
+    #[test]
+    fn who_rests_is_told_once_that_something_is_taken() {
+        let memory = Memory::new(1 << 30, PREFETCH);
+        assert!(memory.took(10, 1), "the first one tells how large records are");
+        assert!(!memory.took(10, 1));
+        assert!(!memory.rest(10), "something was taken meanwhile");
+        assert!(memory.rest(20));
+        assert!(memory.took(10, 1) && !memory.took(10, 1));
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Lane {
                         started: Instant::now(),
                         now: Duration::ZERO,
                         next_look: LOOK,
+                        idle_ticks: 1,
                         looked_at: None,
                         last: None,
                         succeeded: 0,
@@ -250,6 +251,8 @@ pub(super) struct Running<'a, A, F> {
     started: Instant,
     pub(super) now: Duration,
     next_look: Duration,
+    /// How many slow ticks it sleeps at a time.
+    idle_ticks: u32,
     /// The last record that was read when the lane last looked around, and the last one at all.
     looked_at: Option<Ticket>,
     last: Option<Ticket>,
@@ -718,7 +721,9 @@ where
 
     /// Waits until there is something to do.
     async fn wait(&mut self) {
-        let mut until = self.now + FALLBACK_TICK;
+        // Nothing runs that is to be looked at, and nothing is to be found but a wake-up that was lost.
+        let is_idle = self.in_flight == 0 && self.schedule.runnable() == 0 && self.schedule.due().is_none();
+        let mut until = self.now + FALLBACK_TICK * if is_idle { self.idle_ticks } else { 1 };
         let is_paused = self.shared.is_paused();
         if self.shared.order() == Order::Run && !self.has_ended && !is_paused {
             let batch = if self.takes_batches && self.schedule.runnable() > 0 {
@@ -746,8 +751,12 @@ where
             () = self.work.limit.freed.notified(), if self.is_starved => {}
             () = self.work.memory.freed.notified(), if self.is_short => {}
             () = quota => {}
-            () = tokio::time::sleep_until((self.started + until).into()) => {}
+            () = tokio::time::sleep_until((self.started + until).into()) => {
+                self.idle_ticks = (self.idle_ticks + 1).min(MOST_IDLE_TICKS);
+                return;
+            }
         }
+        self.idle_ticks = 1;
     }
 
     /// What is not finished when the lane ends is given back.
@@ -767,5 +776,7 @@ where
 
 /// So many calls in a row that are ready at once make a handler one that is.
 const PROVEN_READY: u32 = 64;
+/// How many slow ticks at a time a lane sleeps that has been idle for as many.
+const MOST_IDLE_TICKS: u32 = 5;
 /// How often a lane looks around.
 const LOOK: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::ptr::{self, NonNull, addr_of};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use laneway_core::{Position, TopicPartition};
@@ -224,6 +225,7 @@ impl Client {
                 }
             });
             let topics = topics.collect();
+            self.answered.store((*answer).orig_broker_id, Ordering::Relaxed);
             native::rd_kafka_metadata_destroy(answer);
             Ok(topics)
         }
@@ -257,6 +259,14 @@ impl Options {
             ))?;
             Ok(options)
         }
+    }
+
+    /// Asks this broker.
+    pub(super) fn ask(&self, broker: i32) -> Result<(), KafkaError> {
+        // SAFETY: the options are live, and nothing is written to a text without room.
+        KafkaError::check(unsafe {
+            raw::rd_kafka_AdminOptions_set_broker(self.0.as_ptr(), broker, ptr::null_mut(), 0)
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *mut rd_kafka_AdminOptions_t {

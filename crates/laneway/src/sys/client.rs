@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicI32;
 use std::sync::{Arc, Mutex};
 
 use laneway_core::{Position, TopicPartition};
@@ -30,6 +31,8 @@ pub(crate) struct Client {
     rk: NonNull<rd_kafka_t>,
     /// Topics that were asked for by name. As long as they are held, the client knows them.
     pub(super) topics: Mutex<HashMap<String, Topic>>,
+    /// The broker that answered last when it was asked for topics; less than 0: none has.
+    pub(super) answered: AtomicI32,
     certificate: Arc<CertificateReason>,
 }
 
@@ -56,7 +59,7 @@ impl Client {
             let _ = native::rd_kafka_conf_set_ssl_cert_verify_cb(config.as_ptr(), Some(verified));
         }
         let rk = open(native::rd_kafka_type_t::RD_KAFKA_CONSUMER, config, EVENTS)?;
-        let client = Self { rk, topics: Mutex::default(), certificate };
+        let client = Self { rk, topics: Mutex::default(), answered: AtomicI32::new(-1), certificate };
         // SAFETY: the client is live.
         KafkaError::check(unsafe { raw::rd_kafka_poll_set_consumer(client.as_ptr()) })
             .map_err(|error| format!("{error} ({})", error.name()))?;

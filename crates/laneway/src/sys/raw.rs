@@ -77,6 +77,12 @@ unsafe extern "C" {
         text: *mut c_char,
         size: usize,
     ) -> c_int;
+    pub(super) fn rd_kafka_AdminOptions_set_broker(
+        options: *mut rd_kafka_AdminOptions_t,
+        broker: i32,
+        text: *mut c_char,
+        size: usize,
+    ) -> c_int;
     pub(super) fn rd_kafka_message_headers(
         message: *const rd_kafka_message_t,
         headers: *mut *mut rd_kafka_headers_t,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka_sys as native;
@@ -41,6 +42,11 @@ impl Client {
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let operation = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         let options = Options::new(self, operation, token, timeout)?;
+        // Any will do. Without a word it would be the controller, which may be away, or none (librdkafka's mock).
+        let answered = self.answered.load(Ordering::Relaxed);
+        if answered >= 0 {
+            options.ask(answered)?;
+        }
         // SAFETY: client, options and queue are live; the names are terminated and as many as is said. The collection has
         // copies of them, is ours, and is copied by the call before its end.
         unsafe {

@@ -25,6 +25,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Nobody waits for anything.
+    pub(super) fn is_answered(&self) -> bool {
+        self.member.is_empty() && self.broker.is_empty()
+    }
+
     fn number(&mut self) -> u64 {
         self.last += 1;
         self.last

@@ -16,7 +16,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns};
+use laneway_core::{
+    Found, From, Input, LaneId, Member, Pace, Port, Protocol, Reset, Settings, TopicPartition, Turns,
+};
 
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::by_hand::ByHand;
@@ -43,7 +45,7 @@ use crate::event::{Event, NativeClient};
 use crate::failures::StallAction;
 use crate::fetcher::{Fetcher, FetcherEvent};
 use crate::hooks::After;
-use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
+use crate::lane::{LaneMessage, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 
@@ -122,6 +124,8 @@ struct ClientThread {
     idle_since: Option<Instant>,
     next_ends: Instant,
     next_tick: Instant,
+    /// Bytes that had been taken when it last looked.
+    taken: u64,
     last_look: Instant,
     strays: u64,
     shown_after: Option<Instant>,
@@ -131,6 +135,8 @@ struct ClientThread {
     failed: Option<Error>,
     asked: Asked,
     truncated: Truncated,
+    /// The last search, and what it found: which topics those are may be told after it.
+    searched: (u64, BTreeSet<TopicPartition>),
     stalls: Stalls,
     /// Of which subscription the topics were seen when it began.
     known_of: Option<u64>,
@@ -236,6 +242,7 @@ impl ClientThread {
             idle_since: None,
             next_ends: now,
             next_tick: now,
+            taken: 0,
             last_look: now,
             strays: 0,
             shown_after: None,
@@ -244,6 +251,7 @@ impl ClientThread {
             failed: None,
             asked: Asked::default(),
             truncated: Truncated::default(),
+            searched: (0, BTreeSet::new()),
             stalls: Stalls::new(setup.stall),
             known_of: None,
         })
@@ -264,6 +272,9 @@ impl ClientThread {
             if now >= self.next_tick {
                 self.next_tick = now + if self.member.is_in() { TICK } else { LEAVING_TICK };
                 self.tick(now);
+                if self.rests() {
+                    self.next_tick = now + self.resting_tick();
+                }
             }
             self.show_topics_after_a_commit();
             self.answer_asked();
@@ -275,7 +286,44 @@ impl ClientThread {
         self.end()
     }
 
+    /// Nothing is under way, so that what happens next is told: by an event, by a handle, or by a lane that takes a record.
+    fn rests(&mut self) -> bool {
+        let memory = &self.world.fixed.work.memory;
+        let taken = memory.taken();
+        let meanwhile = taken - std::mem::replace(&mut self.taken, taken);
+        let is_idle = |lane: &Arc<LaneShared>| lane.in_flight() == 0 && lane.waiting() == 0;
+        meanwhile == 0
+            && self.stop.is_none()
+            && !self.exit_at_end
+            && self.reached
+            && self.join_at.is_none()
+            && self.to_show.is_none()
+            && self.refused_lanes.is_empty()
+            && self.asked.is_answered()
+            && !memory.is_tight()
+            && self.world.member_is_known()
+            && self.world.lanes.values().all(is_idle)
+            && self.world.paces.values().all(|pacing| pacing.pace() == Pace::Quiet)
+            && self.member.is_at_rest(&self.world)
+            && memory.rest(taken)
+    }
+
+    /// A look costs the more the more lanes there are. One that comes too late would be taken for a sleep.
+    fn resting_tick(&self) -> Duration {
+        let lanes = u32::try_from(self.world.lanes.len()).unwrap_or(u32::MAX);
+        let wanted = RESTING_TICK.max(RESTING_TICK_OF_LANE.saturating_mul(lanes)).min(LONGEST_RESTING_TICK);
+        self.world.fixed.clients.session.map_or(wanted, |session| wanted.min(session / 4))
+    }
+
+    /// Looks around soon: something has happened.
+    fn rouse(&mut self) {
+        self.next_tick = self.next_tick.min(Instant::now() + TICK);
+    }
+
     fn input(&mut self, input: Input) {
+        if !matches!(input, Input::Tick) {
+            self.rouse();
+        }
         let now = self.world.fixed.started.elapsed();
         self.member.input(now, input, &mut self.world);
         if let Some(after) = &mut self.world.after {
@@ -284,6 +332,7 @@ impl ClientThread {
     }
 
     fn on_message(&mut self, message: Message) {
+        self.rouse();
         match message {
             Message::Stop => self.begin_stop(StopReason::Asked),
             Message::Ask(ask) => self.on_ask(ask),
@@ -452,9 +501,14 @@ impl ClientThread {
         if result.found.iter().any(|(_, found)| found.is_err()) {
             self.topics.look();
         }
-        let found: BTreeSet<_> = result.found.iter().map(|(partition, _)| partition.clone()).collect();
+        // Those that do not begin at an end that was the old topic's.
+        let is_right =
+            |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from != From::End);
+        let found = result.found.iter().filter(|(_, found)| is_right(found));
+        let found: BTreeSet<_> = found.map(|(partition, _)| partition.clone()).collect();
         self.input(Input::Starts { token: result.token, found: result.found });
         self.begin_anew(&result.made_again, &found);
+        self.searched = (result.token, found);
     }
 
     fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {
@@ -672,6 +726,10 @@ impl ClientThread {
 
 /// How often the member looks around.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it does while nothing is under way.
+const RESTING_TICK: Duration = Duration::from_secs(1);
+const RESTING_TICK_OF_LANE: Duration = Duration::from_millis(4);
+const LONGEST_RESTING_TICK: Duration = Duration::from_secs(5);
 /// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.
 const LEAVING_TICK: Duration = Duration::from_millis(10);
 /// How soon it does where more may be fetched ahead than was thought.

@@ -54,7 +54,9 @@ impl ClientThread {
 
     pub(super) fn on_topic_ids(&mut self, token: u64, ids: &[(String, TopicId)]) {
         let made_again = self.world.note_topic_ids(ids);
-        self.begin_anew(&made_again, &BTreeSet::new());
+        let none = BTreeSet::new();
+        let (searched, found) = self.searched.clone();
+        self.begin_anew(&made_again, if token == searched { &found } else { &none });
         if let Some((lane, end, said)) = self.truncated.lanes.remove(&token)
             && self.world.lanes.contains_key(&lane)
         {
