@@ -84,9 +84,7 @@
 //! [`Builder::assign`](crate::Builder::assign) reads partitions that are named, each from the beginning, the end, an offset
 //! or a time, in no group: for tools that read a topic once, for replicas that each read all of it, and where the position is
 //! kept somewhere else. Lanes, order, failures, hooks and handles are the same; nothing is committed, so what a handle
-//! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). A topic that is deleted and made again
-//! goes on where its lane stood if the new log has that offset, and else as
-//! [`Builder::offset_reset`](crate::Builder::offset_reset) says: start anew where that matters. The principal needs no
+//! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). The principal needs no
 //! permission for any group.
 //!
 //! # Consumers and runtimes
@@ -132,9 +130,13 @@
 //! away at once. Laneway shows changes of topics to the group only between rebalances; where one is seen all the same, what
 //! drains is lost within 100 ms: its records come again.
 //!
-//! Commits name topics, and no more. A topic that is deleted and made again before its lanes have ended (the deletion is
-//! seen when topics are looked for, and not at all where no other topic is read) is read on at the old offset if the new
-//! log has grown so far, and what is below it is left out: make it again when its lanes are gone.
+//! # Topics that are made again
+//!
+//! A topic that is deleted and made again has the same name and is another one, which its id says (from Kafka 2.8 on): its
+//! lanes go on at its beginning, also where its log is long enough for the offset that they stood at, and nothing that was
+//! finished of the old one counts. That is told by [`Event::Error`](crate::Event::Error). It is noticed at the latest when
+//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). librdkafka goes on fetching such a topic only if its
+//! partitions' leader epochs are not lower than the old ones' were: where leaders had moved, start the consumer anew.
 //!
 //! # Properties
 //!

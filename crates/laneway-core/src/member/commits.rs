@@ -287,11 +287,16 @@ impl Member {
     /// The lane of a seek has ended: its offset is committed next, and a commit that is in flight says nothing of it.
     pub(super) fn commit_seek(&mut self, number: u64, partition: &TopicPartition) {
         let after = Some(self.token());
-        if let Some(sent) = &mut self.commits.sent {
-            sent.offsets.remove(partition);
-        }
+        self.disregard_commits(partition);
         if let Some(waiting) = self.commits.waiting.iter_mut().find(|waiting| waiting.number == number) {
             waiting.after = after;
+        }
+    }
+
+    /// A commit that is in flight says nothing of this partition.
+    pub(super) fn disregard_commits(&mut self, partition: &TopicPartition) {
+        if let Some(sent) = &mut self.commits.sent {
+            sent.offsets.remove(partition);
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Ending {
     /// When it was cancelled.
     cancelled: Option<Duration>,
     restart: Option<Restart>,
+    /// Where its partition begins, which is another one by now: nothing that it reached is committed.
+    anew: Option<i64>,
 }
 
 /// Lanes that were lost together.
@@ -183,6 +185,7 @@ impl Lane {
             Stage::Finding { .. } => None,
             Stage::Deciding(found) => return Some(found.position),
             Stage::Ready(found) => Some(found.position),
+            Stage::Ending(Ending { anew: Some(_), .. }) => None,
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
             Stage::Ended { watermark, .. } => *watermark,
         };
@@ -198,6 +201,7 @@ impl Lane {
             return None;
         }
         match &self.stage {
+            Stage::Ending(Ending { anew: Some(_), .. }) => None,
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
             Stage::Ended { watermark, .. } => *watermark,
             _ => None,
@@ -239,8 +243,13 @@ impl Member {
             match &mut lane.stage {
                 Stage::Open => {
                     port.drain(&lane.id, deadline);
-                    lane.stage =
-                        Stage::Ending(Ending { since: now, deadline, cancelled: None, restart: None });
+                    lane.stage = Stage::Ending(Ending {
+                        since: now,
+                        deadline,
+                        cancelled: None,
+                        restart: None,
+                        anew: None,
+                    });
                 }
                 Stage::Ending(ending) => {
                     ending.restart = None;
@@ -333,6 +342,11 @@ impl Member {
                 lane.pause(now, watermark.offset);
                 restart.stage(watermark)
             }
+            Stage::Ending(Ending { anew: Some(offset), .. }) => {
+                let offset = *offset;
+                lane.unfinished = unfinished;
+                return self.end_anew(&id.partition, offset);
+            }
             _ => Stage::Ended { watermark: Some(watermark), unfinished },
         };
     }
@@ -357,7 +371,8 @@ impl Member {
         match &mut lane.stage {
             Stage::Open => {
                 port.drain(&id, deadline);
-                lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
+                lane.stage =
+                    Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
             }
             Stage::Ending(ending) if ending.restart.is_some() => ending.restart = restart,
             Stage::Ending(_) | Stage::Ended { .. } => {
@@ -370,6 +385,40 @@ impl Member {
             }
         }
         self.await_seek(number, &id);
+    }
+
+    /// A lane's partition is another one by now, that begins at `offset`: the lane goes on there, and nothing that it
+    /// reached is committed, also where it is given back.
+    pub(super) fn begin_anew(
+        &mut self,
+        now: Duration,
+        number: u64,
+        partition: &TopicPartition,
+        offset: i64,
+        port: &mut impl Port,
+    ) {
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        let id = lane.id.clone();
+        match &mut lane.stage {
+            Stage::Ended { unfinished, .. } => {
+                lane.unfinished = *unfinished;
+                port.forget_finished(&id);
+                return self.end_anew(partition, offset);
+            }
+            Stage::Ending(ending) if ending.restart.is_none() => port.forget_finished(&id),
+            _ => self.seek(now, number, partition, offset, port),
+        }
+        if let Some(Lane { stage: Stage::Ending(ending), .. }) = self.lanes.get_mut(partition) {
+            ending.anew = Some(offset);
+        }
+    }
+
+    /// A lane has ended whose partition begins anew.
+    fn end_anew(&mut self, partition: &TopicPartition, offset: i64) {
+        self.disregard_commits(partition);
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        lane.committed = None;
+        lane.stage = Stage::Ended { watermark: Some(Position::at(offset)), unfinished: lane.unfinished };
     }
 
     /// Nothing of a lane runs that is to go on elsewhere. Its offset is committed, and then it is opened.
@@ -394,7 +443,7 @@ impl Member {
         if let Stage::Open = lane.stage {
             port.drain(id, deadline);
             let restart = Some(Restart { out_of_range, seek: None });
-            lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
+            lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
         }
     }
 
@@ -413,13 +462,18 @@ impl Member {
             // Also one that was cancelled late (the process was suspended) gets time to end.
             let had_time = ending.cancelled.is_some_and(|since| now >= since + CANCEL_TIME);
             if had_time && now >= ending.deadline + grace {
-                stuck.push((lane.id.clone(), ending.since, ending.restart));
+                stuck.push((lane.id.clone(), ending.since, ending.restart, ending.anew));
             }
         }
-        for (id, since, restart) in stuck {
+        for (id, since, restart, anew) in stuck {
             let watermark = port.progress(&id);
             if let Some((number, offset)) = restart.and_then(|restart| restart.seek) {
                 self.go_on_at(number, &id.partition, offset, port);
+            } else if let (None, Some(offset)) = (restart, anew) {
+                if let Some(lane) = self.lanes.get_mut(&id.partition) {
+                    lane.unfinished = 1;
+                }
+                self.end_anew(&id.partition, offset);
             } else if let Some(lane) = self.lanes.get_mut(&id.partition) {
                 lane.unfinished = 1;
                 lane.stage = match (restart, watermark) {

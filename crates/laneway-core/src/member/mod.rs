@@ -116,6 +116,16 @@ pub enum Input {
         /// Where it goes on.
         offset: i64,
     },
+    /// A partition is another one by now (its topic was deleted and made again): its lane goes on at `offset`, as with a
+    /// seek, and nothing that it reached is committed, also where it is being given back.
+    Anew {
+        /// A number that no seek has.
+        number: u64,
+        /// The partition.
+        partition: TopicPartition,
+        /// Where it begins.
+        offset: i64,
+    },
     /// Stop: drain, commit, leave.
     Stop,
     /// Closing the membership client is done.
@@ -245,6 +255,9 @@ impl Member {
             }
             Input::CommitNow { number } => self.commit_now(number, port),
             Input::Seek { number, partition, offset } => self.seek(now, number, &partition, offset, port),
+            Input::Anew { number, partition, offset } => {
+                self.begin_anew(now, number, &partition, offset, port);
+            }
             Input::Stop => self.on_stop(now),
             Input::ClientClosed => self.on_client_closed(port),
             Input::Slept(time) => self.on_slept(now, time, port),

@@ -120,7 +120,7 @@ impl Search {
             } else {
                 failed(ask(&times, TIMES)).map(Err)
             },
-            ids: failed(client.topic_ids(&topics, queue, token, TIMEOUT)).map(Err),
+            ids: failed(client.topic_ids(&topics, queue, token, IDS_TIMEOUT)).map(Err),
         }
     }
 
@@ -180,8 +180,9 @@ impl Search {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
             let found = self.find(want, rules);
-            if let (None, Ok(Some((position, metadata)))) =
-                (want.out_of_range, answer(&self.committed, &want.partition, "its committed offset"))
+            let is_new = rules.made_again.contains(&*want.partition.topic);
+            if let (None, false, Ok(Some((position, metadata)))) =
+                (want.out_of_range, is_new, answer(&self.committed, &want.partition, "its committed offset"))
                 && !metadata.is_empty()
             {
                 result.metadata.push((want.partition.clone(), position, metadata));
@@ -198,8 +199,15 @@ impl Search {
         let partition = &want.partition;
         let is_retry = rules.retries.delay_in(&partition.topic).is_some();
         let reset = if is_retry { Reset::Earliest } else { rules.reset };
-        let is_new = rules.made_again.contains(&*partition.topic);
-        if let Some(stood) = want.out_of_range.filter(|_| !is_new) {
+        if rules.made_again.contains(&*partition.topic) {
+            // What is committed, or was wanted, is the old topic's, or may be.
+            let log = self.log(partition)?;
+            return Ok(Found { position: Position::at(log.start), from: From::Beginning, missing: 0 });
+        }
+        if let Some(stood) = want.out_of_range {
+            if let Some(Err(error)) = &self.ids {
+                return Err(NotFound::Failed(format!("which topic it is of could not be asked: {error}")));
+            }
             let log = self.log(partition)?;
             return start_again(stood, log, reset).ok_or_else(|| {
                 let (stood, start, end) = (stood.offset, log.start, log.end);
@@ -216,8 +224,7 @@ impl Search {
         if let Some((position, _)) = answer(&self.committed, partition, "its committed offset")? {
             return Ok(Found::committed(position));
         }
-        let known = rules.known.get(&*partition.topic).filter(|_| !is_new);
-        let appeared = known.is_none_or(|count| partition.partition >= *count);
+        let appeared = rules.known.get(&*partition.topic).is_none_or(|count| partition.partition >= *count);
         first_start(self.log(partition)?, reset, appeared).ok_or_else(|| {
             NotFound::Refused(format!(
                 "the group has no committed offset for {partition}, and the offset reset is \"error\": set the \
@@ -306,5 +313,7 @@ fn answer<T: Clone>(from: &Answer<T>, partition: &TopicPartition, what: &str) ->
 
 /// How long a search waits for which topics its partitions are of, when it knows all else.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the question for topics' ids may take: it is asked again.
+pub(crate) const IDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one question may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

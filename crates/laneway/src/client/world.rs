@@ -126,6 +126,7 @@ impl World {
     pub(super) fn note_topic_ids(&mut self, ids: &[(String, TopicId)]) -> BTreeSet<String> {
         let made_again = self.topic_ids.note(ids);
         self.ended.retain(|partition, _| !made_again.contains(&*partition.topic));
+        self.ends.retain(|partition, _| !made_again.contains(&*partition.topic));
         for topic in &made_again {
             if let Some(known) = &mut self.known {
                 known.insert(topic.clone(), 0);

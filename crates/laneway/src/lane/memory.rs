@@ -160,13 +160,14 @@ impl Memory {
 
     /// So much was taken from a queue. True: the client thread is to look around.
     pub(crate) fn took(&self, bytes: u64, records: u64) -> bool {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        // With `rest`: either is seen by the other.
+        self.taken.fetch_add(bytes, Ordering::SeqCst);
         self.taken_records.fetch_add(records, Ordering::Relaxed);
         let is_first = self.size.load(Ordering::Relaxed) == 0;
         if is_first {
             self.size.store((bytes / records.max(1)).max(1), Ordering::Relaxed);
         }
-        let is_awake = !self.rests.load(Ordering::Relaxed) || !self.rests.swap(false, Ordering::Relaxed);
+        let is_awake = !self.rests.load(Ordering::SeqCst) || !self.rests.swap(false, Ordering::Relaxed);
         is_first || !is_awake
     }
 

@@ -722,7 +722,12 @@ where
     /// Waits until there is something to do.
     async fn wait(&mut self) {
         // Nothing runs that is to be looked at, and nothing is to be found but a wake-up that was lost.
-        let is_idle = self.in_flight == 0 && self.schedule.runnable() == 0 && self.schedule.due().is_none();
+        let is_idle = self.in_flight == 0
+            && self.schedule.runnable() == 0
+            && self.schedule.due().is_none()
+            && self.parked.is_empty()
+            && !self.is_short
+            && !self.is_starved;
         let mut until = self.now + FALLBACK_TICK * if is_idle { self.idle_ticks } else { 1 };
         let is_paused = self.shared.is_paused();
         if self.shared.order() == Order::Run && !self.has_ended && !is_paused {

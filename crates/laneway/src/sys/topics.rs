@@ -72,7 +72,8 @@ pub(super) unsafe fn ids(event: *mut rd_kafka_event_t) -> Vec<(String, TopicId)>
         let topics = native::rd_kafka_DescribeTopics_result_topics(result, &mut count);
         let found = (0..count).filter_map(|index| {
             let topic = *topics.add(index);
-            if !native::rd_kafka_TopicDescription_error(topic).is_null() {
+            // A broker that leaves one out that was asked for leaves a hole.
+            if topic.is_null() || !native::rd_kafka_TopicDescription_error(topic).is_null() {
                 return None;
             }
             let id = native::rd_kafka_TopicDescription_topic_id(topic);

@@ -174,6 +174,39 @@ fn soak_one_member_for_minutes() {
     endure(protocol, Duration::from_secs(60 * minutes));
 }
 
+/// Lanes that take little are fetched by a client of their own, which must find their leaders again as well.
+#[test]
+fn lanes_that_are_quiet_are_read_on_after_their_broker_was_restarted() {
+    if real_kafka_or_skip().is_none() {
+        return;
+    }
+    let kafka: &'static RealKafka =
+        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    let scene = Scene::on(kafka, "quiet", 12, Protocol::Cooperative, Recorder::in_memory(), None);
+    let member = scene.member("stays", &Spec::default());
+    let traffic = scene.traffic(50);
+    let began = Instant::now();
+    let mut restarts = 0;
+    // They are quiet after 5 s.
+    let restart_at = |restarts: u32| Duration::from_secs(12) + Duration::from_secs(15) * restarts;
+    while restarts < 2 {
+        std::thread::sleep(Duration::from_millis(100));
+        if began.elapsed() >= restart_at(restarts) {
+            kafka.kill();
+            kafka.start_again().expect("the broker comes back");
+            restarts += 1;
+        }
+    }
+    traffic.end();
+    scene.wait_until_finished(LONG);
+    member.leave();
+    let report = check(&scene.recorder.history(), &Expect::crashes());
+    let (partition, silence) = report.longest_silence_of_all().expect("some silence");
+    println!("{report}; {partition} was silent for {:?}", silence.length);
+    assert!(silence.length < Duration::from_secs(40), "{partition} was silent for {:?}", silence.length);
+    report.assert_ok();
+}
+
 #[test]
 fn a_line_through_samples_that_rise_is_found_and_breaks_its_limit() {
     let rising = |kib_per_hour: f64| {

@@ -44,6 +44,38 @@ fn of_a_topic_that_is_made_again_after_a_while_everything_is_read_once() {
     }
 }
 
+/// The last records of the old one are still in their handlers: what they finish says nothing of the new one.
+#[test]
+fn what_was_in_flight_of_a_topic_that_is_made_again_does_not_count_for_the_new_one() {
+    for reader in readers() {
+        let Some(run) = Run::start_with(reader, 200, Some("old 199")) else { return };
+        run.make_again(Duration::ZERO, 20);
+        run.expect(20, 1);
+    }
+}
+
+/// Likewise, and the consumer is stopped while they are: the next one reads all of the new one.
+#[test]
+fn a_stop_in_the_middle_of_what_is_left_of_the_old_topic_commits_nothing_of_it() {
+    for protocol in PROTOCOLS {
+        let Some(run) = Run::start_with(Some(protocol), 200, Some("old 199")) else { return };
+        run.make_again(Duration::ZERO, 20);
+        let noticed =
+            try_wait_until(LONG, "it is noticed", || run.said.lock().unwrap().contains("made again"));
+        assert!(noticed.is_ok(), "{protocol}: {noticed:?}; it said {}", run.said.lock().unwrap());
+        run.handle.stop();
+        let Run { scene, run, said, .. } = run;
+        runtime().block_on(run).unwrap().expect("an end without an error");
+        let partitions: Vec<_> = (0..2).map(|number| scene.partition(number)).collect();
+        let committed = scene.admin().committed(&scene.group, &partitions).expect("an answer");
+        assert!(
+            committed.values().all(|at| at.offset == 0),
+            "{protocol}: {committed:?}; {}",
+            said.lock().unwrap()
+        );
+    }
+}
+
 /// In each protocol, and without a group.
 fn readers() -> impl Iterator<Item = Option<Protocol>> {
     PROTOCOLS.into_iter().map(Some).chain([None])
@@ -61,6 +93,11 @@ struct Run {
 impl Run {
     /// A consumer that has read so many records of each of two partitions, and committed.
     fn start(reader: Option<Protocol>, records: usize) -> Option<Self> {
+        Self::start_with(reader, records, None)
+    }
+
+    /// Likewise; the handler of the records with this payload takes a few seconds.
+    fn start_with(reader: Option<Protocol>, records: usize, slow: Option<&'static str>) -> Option<Self> {
         let scene = Scene::new("made", 2, reader.unwrap_or(Protocol::Consumer))?;
         produce(&scene, "old", records);
         let builder = Consumer::builder()
@@ -88,8 +125,13 @@ impl Run {
         let handle = consumer.handle();
         let run = runtime().spawn(consumer.run(move |record: Record| {
             let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
+            let is_slow = slow == Some(payload.as_str());
             *noted.lock().unwrap().entry((record.partition(), payload)).or_default() += 1;
-            std::future::ready(())
+            async move {
+                if is_slow {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+            }
         }));
         let new = Self { scene, reader, seen, said, handle, run };
         new.wait("the old topic is read", |seen| seen.len() == 2 * records);

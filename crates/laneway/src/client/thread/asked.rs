@@ -30,7 +30,7 @@ impl Asked {
         self.member.is_empty() && self.broker.is_empty()
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last
     }

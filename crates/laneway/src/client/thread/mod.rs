@@ -291,7 +291,10 @@ impl ClientThread {
         let memory = &self.world.fixed.work.memory;
         let taken = memory.taken();
         let meanwhile = taken - std::mem::replace(&mut self.taken, taken);
-        let is_idle = |lane: &Arc<LaneShared>| lane.in_flight() == 0 && lane.waiting() == 0;
+        let is_idle = |lane: &Arc<LaneShared>| {
+            let has_finished = lane.watermark().offset >= lane.position();
+            has_finished && lane.in_flight() == 0 && lane.waiting() == 0 && !lane.reading.is_full()
+        };
         meanwhile == 0
             && self.stop.is_none()
             && !self.exit_at_end
@@ -341,6 +344,7 @@ impl ClientThread {
                 if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
                     self.lose_runtime(&lane);
                 }
+                self.truncated.forget(&lane);
                 self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
                 self.world.lane_has_ended(&lane);
             }
@@ -461,7 +465,7 @@ impl ClientThread {
             }
             NativeEvent::Offsets { result: Ok(ends), .. } => self.on_ends(&ends),
             NativeEvent::TopicIds { token, result } => {
-                self.on_topic_ids(token, result.as_deref().unwrap_or_default());
+                self.on_topic_ids(token, result);
             }
             NativeEvent::Group(group) => self.on_group(&group),
             NativeEvent::Error { error, fatal } => self.on_membership_error(error, fatal),
@@ -501,9 +505,9 @@ impl ClientThread {
         if result.found.iter().any(|(_, found)| found.is_err()) {
             self.topics.look();
         }
-        // Those that do not begin at an end that was the old topic's.
+        // Whatever topic they are of.
         let is_right =
-            |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from != From::End);
+            |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from == From::Beginning);
         let found = result.found.iter().filter(|(_, found)| is_right(found));
         let found: BTreeSet<_> = found.map(|(partition, _)| partition.clone()).collect();
         self.input(Input::Starts { token: result.token, found: result.found });
@@ -520,6 +524,7 @@ impl ClientThread {
         for (lane, shared) in &self.world.lanes {
             if let Some(end) = ends.get(&lane.partition) {
                 shared.end.store(*end, Ordering::Relaxed);
+                self.world.ends.entry(lane.partition.clone()).or_insert(*end);
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use laneway_core::{Input, LaneId, TopicPartition};
+use laneway_core::{Input, LaneId, LaneStage, TopicPartition};
 
 use super::ClientThread;
-use crate::client::starts::TIMEOUT;
+use crate::client::starts::IDS_TIMEOUT;
 use crate::event::Event;
 use crate::fetcher::{FetchError, FetchErrorKind};
-use crate::sys::TopicId;
+use crate::sys::{KafkaError, TopicId};
 
 /// Lanes whose logs are shorter than what was read of them, by the question whether their topics are still the same: to
 /// where they were truncated, and what was said.
@@ -16,6 +16,13 @@ use crate::sys::TopicId;
 pub(super) struct Truncated {
     last: u64,
     lanes: BTreeMap<u64, (LaneId, i64, String)>,
+}
+
+impl Truncated {
+    /// The lane is read again in any case.
+    pub(super) fn forget(&mut self, lane: &LaneId) {
+        self.lanes.retain(|_, (pending, ..)| pending != lane);
+    }
 }
 
 impl ClientThread {
@@ -37,41 +44,64 @@ impl ClientThread {
 
     /// The log of a topic that was deleted and made again is shorter as well, and is to be read from its beginning.
     fn on_truncation(&mut self, lane: LaneId, end: i64, said: &str) {
-        let topic = lane.partition.topic.to_string();
-        let token = self.ask_for_topic_ids(&BTreeSet::from([topic.as_str()]));
-        self.truncated.lanes.insert(token, (lane, end, said.to_owned()));
+        if self.is_running(&lane) {
+            self.truncated.last += 1;
+            let token = TOPIC_IDS + self.truncated.last;
+            let topic = lane.partition.topic.to_string();
+            self.truncated.lanes.insert(token, (lane, end, said.to_owned()));
+            self.ask_which_topics(&BTreeSet::from([topic.as_str()]), token);
+        }
     }
 
-    /// Asks which topics these are. The answer comes with the token, in any case.
-    pub(super) fn ask_for_topic_ids(&mut self, topics: &BTreeSet<&str>) -> u64 {
-        self.truncated.last += 1;
-        let token = TOPIC_IDS + self.truncated.last;
+    /// Asks which topics these are.
+    pub(super) fn ask_for_topic_ids(&mut self, topics: &BTreeSet<&str>) {
+        self.ask_which_topics(topics, TOPIC_IDS);
+    }
+
+    fn ask_which_topics(&mut self, topics: &BTreeSet<&str>, token: u64) {
         let (client, queue) = (&self.world.asked, &self.world.answers);
-        // A name that librdkafka does not take is no topic's.
-        client.topic_ids(topics, queue, token, TIMEOUT).ok();
-        token
+        if let Err(error) = client.topic_ids(topics, queue, token, IDS_TIMEOUT) {
+            self.on_topic_ids(token, Err(error));
+        }
     }
 
-    pub(super) fn on_topic_ids(&mut self, token: u64, ids: &[(String, TopicId)]) {
-        let made_again = self.world.note_topic_ids(ids);
+    pub(super) fn on_topic_ids(&mut self, token: u64, result: Result<Vec<(String, TopicId)>, KafkaError>) {
+        let pending = self.truncated.lanes.remove(&token);
+        let ids = match (result, &pending) {
+            (Ok(ids), _) => ids,
+            // The look at the topics finds a broker that answers; the lane is read again meanwhile.
+            (Err(_), Some((lane, ..))) => {
+                self.topics.look();
+                return self.input(Input::LaneFailed { lane: lane.clone(), out_of_range: false });
+            }
+            (Err(_), None) => return,
+        };
+        let made_again = self.world.note_topic_ids(&ids);
         let none = BTreeSet::new();
         let (searched, found) = self.searched.clone();
         self.begin_anew(&made_again, if token == searched { &found } else { &none });
-        if let Some((lane, end, said)) = self.truncated.lanes.remove(&token)
-            && self.world.lanes.contains_key(&lane)
+        if let Some((lane, end, said)) = pending
+            && !made_again.contains(&*lane.partition.topic)
+            && self.is_running(&lane)
         {
             self.go_on_where_it_was_truncated(&lane, end, &said);
         }
     }
 
+    /// It has not been told to end, or to go on elsewhere, since.
+    fn is_running(&self, lane: &LaneId) -> bool {
+        self.member.lanes().any(|(id, stage, _)| id == lane && stage == LaneStage::Running)
+    }
+
     /// Lanes of topics that were made again go on at their beginning, but for those that are only about to start.
     pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, but: &BTreeSet<TopicPartition>) {
-        self.truncated.lanes.retain(|_, (lane, ..)| !topics.contains(&*lane.partition.topic));
         let lanes = self.member.lanes().map(|(lane, ..)| &lane.partition);
         let is_old = |it: &&TopicPartition| topics.contains(&*it.topic) && !but.contains(it);
-        let partitions: Vec<_> = lanes.filter(is_old).cloned().collect();
+        let partitions: BTreeSet<_> = lanes.filter(is_old).cloned().collect();
+        self.truncated.lanes.retain(|_, (lane, ..)| !partitions.contains(&lane.partition));
         for partition in partitions {
-            self.go_on_at(partition, 0);
+            let number = self.asked.number();
+            self.input(Input::Anew { number, partition, offset: 0 });
         }
     }
 
