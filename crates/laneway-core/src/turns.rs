@@ -89,6 +89,11 @@ impl<L: Ord + Clone> Turns<L> {
         starts
     }
 
+    /// Whether the lane reads.
+    pub fn reads(&self, lane: &L) -> bool {
+        matches!(self.lanes.get(lane), Some(Stage::Reading(..)))
+    }
+
     /// The lane is no more.
     pub fn remove(&mut self, lane: &L) {
         if self.lanes.remove(lane) == Some(Stage::Waiting) {

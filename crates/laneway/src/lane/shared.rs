@@ -237,6 +237,12 @@ impl LaneShared {
         self.next().offset
     }
 
+    /// It holds nothing, and may read.
+    pub(crate) fn is_idle(&self) -> bool {
+        let has_finished = self.watermark().offset >= self.position();
+        has_finished && self.in_flight() == 0 && self.waiting() == 0 && !self.reading.is_full()
+    }
+
     /// How much there is left to read, in offsets, as far as is known: the log's end is asked for now and then.
     pub(crate) fn left(&self) -> Option<u64> {
         u64::try_from(self.end.load(Ordering::Relaxed) - self.position()).ok().filter(|left| *left > 0)

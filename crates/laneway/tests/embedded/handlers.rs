@@ -279,6 +279,33 @@ fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothin
     assert_eq!(bench.committed(0), 3);
 }
 
+/// A partition that has more to read, of which nothing comes, and no error: it is fetched anew, and told.
+#[test]
+fn a_lane_of_which_nothing_comes_is_fetched_anew() {
+    let bench = Bench::new(2);
+    let producer = Producer::new(bench.kafka.brokers(), &[]).unwrap();
+    (0..3).for_each(|_| {
+        producer.send(&bench.topic, 0, None, Some(b"x"), &[], None).unwrap();
+    });
+    producer.flush().unwrap();
+    let running =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    // One that takes little is started again for that, before.
+    let starts = || bench.fetcher.starts().iter().filter(|(of, _)| *of == bench.partition(0)).count();
+    wait_until(LONG, "it is quiet", || starts() == 2);
+    wait_until(Duration::from_secs(60), "it is told", || !bench.errors().is_empty());
+    let errors = bench.errors();
+    assert!(errors.len() == 1 && errors[0].starts_with("nothing came of"), "{errors:?}");
+    assert!(
+        errors[0].contains(&format!("{}-0@1", bench.topic)) && errors[0].contains("from offset 0 to 3"),
+        "{errors:?}"
+    );
+    wait_until(LONG, "it is fetched anew", || starts() == 3);
+    bench.fetcher.deliver(&bench.partition(0), 0..3, Some(3));
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 3);
+    bench.end(running);
+}
+
 /// Whatever the broker says when a member joins is told, and tried again.
 #[test]
 fn a_join_that_is_refused_is_told_and_tried_again() {

@@ -5,6 +5,7 @@ mod by_hand;
 mod errors;
 mod protocol;
 mod queues;
+mod silence;
 mod stalls;
 mod subscription;
 
@@ -33,6 +34,7 @@ use asked::Asked;
 use errors::commit_refusal;
 use protocol::Mismatch;
 use queues::Truncated;
+use silence::Silences;
 use stalls::Stalls;
 use subscription::Change;
 
@@ -45,7 +47,7 @@ use crate::event::{Event, NativeClient};
 use crate::failures::StallAction;
 use crate::fetcher::{Fetcher, FetcherEvent};
 use crate::hooks::After;
-use crate::lane::{LaneMessage, LaneShared, Order, Quota, Tell, Work};
+use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
 use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
 
@@ -135,6 +137,7 @@ struct ClientThread {
     failed: Option<Error>,
     asked: Asked,
     truncated: Truncated,
+    silences: Silences,
     /// The last search, and what it found: which topics those are may be told after it.
     searched: (u64, BTreeSet<TopicPartition>),
     stalls: Stalls,
@@ -251,6 +254,7 @@ impl ClientThread {
             failed: None,
             asked: Asked::default(),
             truncated: Truncated::default(),
+            silences: Silences::default(),
             searched: (0, BTreeSet::new()),
             stalls: Stalls::new(setup.stall),
             known_of: None,
@@ -291,10 +295,6 @@ impl ClientThread {
         let memory = &self.world.fixed.work.memory;
         let taken = memory.taken();
         let meanwhile = taken - std::mem::replace(&mut self.taken, taken);
-        let is_idle = |lane: &Arc<LaneShared>| {
-            let has_finished = lane.watermark().offset >= lane.position();
-            has_finished && lane.in_flight() == 0 && lane.waiting() == 0 && !lane.reading.is_full()
-        };
         meanwhile == 0
             && self.stop.is_none()
             && !self.exit_at_end
@@ -305,7 +305,7 @@ impl ClientThread {
             && self.asked.is_answered()
             && !memory.is_tight()
             && self.world.member_is_known()
-            && self.world.lanes.values().all(is_idle)
+            && self.world.lanes.values().all(|lane| lane.is_idle())
             && self.world.paces.values().all(|pacing| pacing.pace() == Pace::Quiet)
             && self.member.is_at_rest(&self.world)
             && memory.rest(taken)
@@ -527,6 +527,7 @@ impl ClientThread {
                 self.world.ends.entry(lane.partition.clone()).or_insert(*end);
             }
         }
+        self.look_for_silent_lanes();
     }
 
     /// I6: a record that came round its partition's queue is counted and fetched again.
