@@ -124,7 +124,7 @@ impl Clients {
         }
         let pair = || (key.to_owned(), value.to_owned());
         match key {
-            "topic.metadata.refresh.interval.ms" => {
+            REFRESH => {
                 let milliseconds = value
                     .parse()
                     .ok()
@@ -168,10 +168,14 @@ impl Clients {
         for (key, value) in [("auto.offset.reset", "error"), ("enable.partition.eof", "true")] {
             self.fetcher.push((key.into(), value.into()));
         }
+        // A partition whose offset could not be validated while its leader was away waits for this
+        // (librdkafka#4492), 5 minutes if nothing is said.
+        let refresh = self.topic_interval.min(LONGEST_REFRESH).as_millis().to_string();
+        self.fetcher.push((REFRESH.into(), refresh));
         // A change of metadata makes a classic member rejoin although its revoke is unanswered: membership
         // refreshes its metadata only when it is told to.
         let refresh = builder.membership_refresh.map_or("-1".into(), |each| each.as_millis().to_string());
-        self.membership.push(("topic.metadata.refresh.interval.ms".into(), refresh));
+        self.membership.push((REFRESH.into(), refresh));
         let (key, value) = match builder.protocol {
             Protocol::Eager => ("partition.assignment.strategy", "range,roundrobin"),
             Protocol::Cooperative => ("partition.assignment.strategy", "cooperative-sticky"),
@@ -381,6 +385,9 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// The default of `reconnect.backoff.max.ms`, unless the first wait is longer.
 const LONGEST_RECONNECT: Duration = Duration::from_secs(2);
+/// How often a client asks for its topics' metadata, and the most that librdkafka takes.
+const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+const LONGEST_REFRESH: Duration = Duration::from_secs(3_600);
 /// The default of `session.timeout.ms`, in Kafka as in librdkafka.
 const DEFAULT_SESSION: Duration = Duration::from_secs(45);
 /// How often topics are looked for unless `topic.metadata.refresh.interval.ms` says otherwise.
