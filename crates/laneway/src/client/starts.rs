@@ -312,7 +312,7 @@ fn answer<T: Clone>(from: &Answer<T>, partition: &TopicPartition, what: &str) ->
 }
 
 /// How long a search waits for which topics its partitions are of, when it knows all else.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How long the question for topics' ids may take: it is asked again.
 pub(crate) const IDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one question may take.

@@ -225,7 +225,10 @@ impl Client {
                 }
             });
             let topics = topics.collect();
-            self.answered.store((*answer).orig_broker_id, Ordering::Relaxed);
+            // One that is reached by its address alone, as at first, has no number: any of the cluster's, then.
+            let (by, brokers) = ((*answer).orig_broker_id, (*answer).brokers);
+            let broker = if by < 0 && (*answer).broker_cnt > 0 { (*brokers).id } else { by };
+            self.answered.store(broker, Ordering::Relaxed);
             native::rd_kafka_metadata_destroy(answer);
             Ok(topics)
         }

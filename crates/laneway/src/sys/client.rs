@@ -31,7 +31,7 @@ pub(crate) struct Client {
     rk: NonNull<rd_kafka_t>,
     /// Topics that were asked for by name. As long as they are held, the client knows them.
     pub(super) topics: Mutex<HashMap<String, Topic>>,
-    /// The broker that answered last when it was asked for topics; less than 0: none has.
+    /// The broker that answered last when it was asked for topics, or one that it named; less than 0: none has.
     pub(super) answered: AtomicI32,
     certificate: Arc<CertificateReason>,
 }

@@ -527,7 +527,7 @@ impl ClientThread {
                 self.world.ends.entry(lane.partition.clone()).or_insert(*end);
             }
         }
-        self.look_for_silent_lanes();
+        self.look_for_silent_lanes(&ends);
     }
 
     /// I6: a record that came round its partition's queue is counted and fetched again.

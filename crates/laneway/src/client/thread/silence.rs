@@ -2,10 +2,9 @@
 //! such states of it: so they are fetched anew.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use laneway_core::{LaneId, LaneStage, Pacing};
+use laneway_core::{LaneId, LaneStage, Pacing, TopicPartition};
 
 use super::ClientThread;
 use crate::event::Event;
@@ -26,8 +25,8 @@ impl Silence {
 }
 
 impl ClientThread {
-    /// To be called when the logs' ends were told: a broker answers, and nothing is there to wait for.
-    pub(super) fn look_for_silent_lanes(&mut self) {
+    /// To be called with the logs' ends, as they were told now: the leaders of these partitions answer.
+    pub(super) fn look_for_silent_lanes(&mut self, ends: &HashMap<&TopicPartition, i64>) {
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.silences);
         let mut silent = Vec::new();
@@ -37,7 +36,7 @@ impl ClientThread {
             let position = shared.position();
             let is_due = has_room
                 && stage == LaneStage::Running
-                && shared.end.load(Ordering::Relaxed) > position
+                && ends.get(&lane.partition).is_some_and(|end| *end > position)
                 && shared.is_idle()
                 && !shared.is_paused()
                 && self.world.turns.reads(lane);
@@ -54,7 +53,7 @@ impl ClientThread {
             self.silences.insert(lane.clone(), silence);
         }
         for (lane, position, time) in silent {
-            let end = self.world.lanes.get(&lane).map_or(-1, |shared| shared.end.load(Ordering::Relaxed));
+            let end = ends.get(&lane.partition).copied().unwrap_or(-1);
             self.event(Event::Error {
                 message: format!(
                     "nothing came of {lane} for {} s, and its log goes on from offset {position} to {end}: it is fetched \
