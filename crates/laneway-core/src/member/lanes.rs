@@ -123,6 +123,12 @@ impl Lane {
         self.not_before = now + (RESTART_PAUSE * 2u32.pow(times.min(6))).min(LONGEST_PAUSE);
     }
 
+    /// Tells it to end, and what it is opened again for, if it is.
+    fn end(&mut self, now: Duration, deadline: Duration, restart: Option<Restart>, port: &mut impl Port) {
+        port.drain(&self.id, deadline);
+        self.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
+    }
+
     pub(super) fn is_deciding(&self) -> bool {
         matches!(self.stage, Stage::Deciding(_))
     }
@@ -182,12 +188,9 @@ impl Lane {
     /// What may be committed for this lane, where it is not committed yet.
     pub(super) fn uncommitted(&self, port: &impl Port) -> Option<Position> {
         let reached = match &self.stage {
-            Stage::Finding { .. } => None,
             Stage::Deciding(found) => return Some(found.position),
             Stage::Ready(found) => Some(found.position),
-            Stage::Ending(Ending { anew: Some(_), .. }) => None,
-            Stage::Open | Stage::Ending(_) => port.progress(&self.id),
-            Stage::Ended { watermark, .. } => *watermark,
+            _ => self.reached(port),
         };
         reached.filter(|reached| match self.committed {
             Some(committed) if reached.offset == committed => port.ahead(&self.id) > self.ahead.1,
@@ -197,9 +200,11 @@ impl Lane {
 
     /// What a commit that is only to be answered can carry for this lane.
     pub(super) fn committable(&self, port: &impl Port) -> Option<Position> {
-        if self.refused.is_some() {
-            return None;
-        }
+        if self.refused.is_some() { None } else { self.reached(port) }
+    }
+
+    /// How far its records are finished, as far as that counts.
+    fn reached(&self, port: &impl Port) -> Option<Position> {
         match &self.stage {
             Stage::Ending(Ending { anew: Some(_), .. }) => None,
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
@@ -241,16 +246,7 @@ impl Member {
         for partition in partitions {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
             match &mut lane.stage {
-                Stage::Open => {
-                    port.drain(&lane.id, deadline);
-                    lane.stage = Stage::Ending(Ending {
-                        since: now,
-                        deadline,
-                        cancelled: None,
-                        restart: None,
-                        anew: None,
-                    });
-                }
+                Stage::Open => lane.end(now, deadline, None, port),
                 Stage::Ending(ending) => {
                     ending.restart = None;
                     if deadline < ending.deadline {
@@ -369,11 +365,7 @@ impl Member {
         let id = lane.id.clone();
         let restart = Some(Restart { out_of_range: false, seek: Some((number, offset)) });
         match &mut lane.stage {
-            Stage::Open => {
-                port.drain(&id, deadline);
-                lane.stage =
-                    Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
-            }
+            Stage::Open => lane.end(now, deadline, restart, port),
             Stage::Ending(ending) if ending.restart.is_some() => ending.restart = restart,
             Stage::Ending(_) | Stage::Ended { .. } => {
                 let result = Err(format!("{partition} is being given back"));
@@ -441,9 +433,7 @@ impl Member {
         let deadline = now + self.settings.drain;
         let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
         if let Stage::Open = lane.stage {
-            port.drain(id, deadline);
-            let restart = Some(Restart { out_of_range, seek: None });
-            lane.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
+            lane.end(now, deadline, Some(Restart { out_of_range, seek: None }), port);
         }
     }
 
@@ -469,17 +459,15 @@ impl Member {
             let watermark = port.progress(&id);
             if let Some((number, offset)) = restart.and_then(|restart| restart.seek) {
                 self.go_on_at(number, &id.partition, offset, port);
-            } else if let (None, Some(offset)) = (restart, anew) {
-                if let Some(lane) = self.lanes.get_mut(&id.partition) {
-                    lane.unfinished = 1;
-                }
-                self.end_anew(&id.partition, offset);
             } else if let Some(lane) = self.lanes.get_mut(&id.partition) {
                 lane.unfinished = 1;
                 lane.stage = match (restart, watermark) {
                     (Some(restart), Some(watermark)) => restart.stage(watermark),
                     _ => Stage::Ended { watermark, unfinished: 1 },
                 };
+                if let (None, Some(offset)) = (restart, anew) {
+                    self.end_anew(&id.partition, offset);
+                }
             }
             self.leftovers.insert(id, Leftover { since, reported: false });
             acted = true;

@@ -173,7 +173,7 @@ impl Search {
             metadata: Vec::new(),
             ends: BTreeMap::new(),
             refused: None,
-            made_again: BTreeSet::new(),
+            made_again: rules.made_again.clone(),
         };
         for want in &self.wanted {
             if let Ok(end) = answer(&self.ends, &want.partition, "its end") {

@@ -103,8 +103,7 @@ impl World {
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
         let (reset, retries) = (self.fixed.reset, &self.fixed.work.retries);
-        let mut result = search.finish(&Rules { reset, known, retries, made_again: &made_again });
-        result.made_again = made_again;
+        let result = search.finish(&Rules { reset, known, retries, made_again: &made_again });
         self.ends.extend(result.ends.clone());
         for (partition, at, metadata) in &result.metadata {
             if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use laneway::{OffsetReset, Protocol};
 use laneway_testing::history::{Expect, What, check};
-use laneway_testing::{RealKafka, RealOptions, real_kafka_or_skip, wait_until};
+use laneway_testing::wait_until;
 
-use crate::support::{PROTOCOLS, Scene, Spec, Work};
+use crate::support::{PROTOCOLS, Scene, Spec, Work, own_kafka};
 
 /// A short session where the client decides it; with KIP-848 the broker does.
 pub(crate) fn short_session(protocol: Protocol) -> Vec<(String, String)> {
@@ -121,15 +121,10 @@ fn a_member_frozen_past_its_session_and_thawed_loses_nothing() {
 
 #[test]
 fn a_broker_killed_and_started_again_loses_and_repeats_nothing() {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
-    // A broker of its own: the others' tests need theirs.
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    let Some(kafka) = own_kafka() else { return };
     for protocol in PROTOCOLS {
         let recorder = laneway_testing::history::Recorder::in_memory();
-        let scene = Scene::on(kafka, "broker", 4, protocol, recorder, None);
+        let scene = Scene::on(&kafka, "broker", 4, protocol, recorder, None);
         let spec = Spec { work: Work::Sleep(Duration::from_millis(2)), ..Spec::default() };
         scene.produce(6_000);
         let member = scene.member("only", &spec);

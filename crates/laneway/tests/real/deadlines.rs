@@ -5,20 +5,15 @@ use std::time::{Duration, Instant};
 
 use laneway::{Consumer, OffsetReset, Protocol, Summary};
 use laneway_testing::history::{Expect, Recorder, check};
-use laneway_testing::{RealKafka, RealOptions, real_kafka_or_skip, unique, wait_until};
+use laneway_testing::{RealKafka, unique, wait_until};
 
-use crate::support::{Member, PROTOCOLS, Scene, Spec, Work, runtime};
+use crate::support::{Member, PROTOCOLS, Scene, Spec, Work, own_kafka, runtime};
 
 /// What a stop has beyond the drain deadline, and what a busy machine adds.
 const BEYOND: Duration = Duration::from_millis(5_300);
 
-fn own_broker() -> Option<&'static RealKafka> {
-    real_kafka_or_skip()?;
-    Some(Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker"))))
-}
-
 /// Members of each protocol that have finished everything, and committed nothing of it yet.
-fn members_that_have_work(kafka: &'static RealKafka, spec: &Spec) -> Vec<(Scene, Member)> {
+fn members_that_have_work(kafka: &RealKafka, spec: &Spec) -> Vec<(Scene, Member)> {
     let start = |protocol| {
         let scene = Scene::on(kafka, "stopped", 4, protocol, Recorder::in_memory(), None);
         scene.produce(40);
@@ -47,17 +42,17 @@ fn stop_all(members: Vec<(Scene, Member)>, drain: Duration) -> Vec<Summary> {
 
 #[test]
 fn a_stop_ends_by_its_deadline_with_a_frozen_broker_and_with_none() {
-    let Some(kafka) = own_broker() else { return };
+    let Some(kafka) = own_kafka() else { return };
     let drain = Duration::from_secs(1);
     // One lane is in a record for ever; what the others finished is committed late, so that it is still open.
     let spec = Spec { work: Work::SleepOn(0, Duration::from_secs(600)), drain, ..Spec::default() };
-    let members = members_that_have_work(kafka, &spec);
+    let members = members_that_have_work(&kafka, &spec);
     kafka.freeze().expect("frozen");
     for summary in stop_all(members, drain) {
         assert_eq!(summary.unfinished, 1);
     }
     kafka.thaw().expect("thawed");
-    let members = members_that_have_work(kafka, &spec);
+    let members = members_that_have_work(&kafka, &spec);
     kafka.kill();
     for summary in stop_all(members, drain) {
         assert_eq!(summary.unfinished, 1);
@@ -67,10 +62,10 @@ fn a_stop_ends_by_its_deadline_with_a_frozen_broker_and_with_none() {
 /// Everything is finished, and the broker freezes before it could say that it took the commit.
 #[test]
 fn a_stop_ends_by_its_deadline_when_a_commit_is_never_answered() {
-    let Some(kafka) = own_broker() else { return };
+    let Some(kafka) = own_kafka() else { return };
     let drain = Duration::from_secs(1);
     let spec = Spec { commit_interval: Some(Duration::from_secs(60)), drain, ..Spec::default() };
-    let members = members_that_have_work(kafka, &spec);
+    let members = members_that_have_work(&kafka, &spec);
     for (scene, _) in &members {
         scene.wait_until_finished(Duration::from_secs(20));
     }

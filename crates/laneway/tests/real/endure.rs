@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use laneway::Protocol;
 use laneway_testing::history::{Expect, History, Recorder, What, check};
-use laneway_testing::{Process, RealKafka, RealOptions, real_kafka_or_skip, unique, wait_until};
+use laneway_testing::{Process, unique, wait_until};
 
-use crate::support::{Scene, Spec, Work};
+use crate::support::{Scene, Spec, Work, own_kafka};
 
 const LONG: Duration = Duration::from_secs(120);
 const SAMPLE: Duration = Duration::from_secs(2);
@@ -78,14 +78,10 @@ fn repeated_in_peace(history: &History) -> (usize, usize) {
 }
 
 fn endure(protocol: Protocol, time: Duration) {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    let Some(kafka) = own_kafka() else { return };
     let file = std::env::temp_dir().join(unique("laneway-endure"));
     let recorder = Recorder::to_file(&file).expect("a history file");
-    let scene = Scene::on(kafka, "endure", 12, protocol, recorder, Some(file.clone()));
+    let scene = Scene::on(&kafka, "endure", 12, protocol, recorder, Some(file.clone()));
     let spec = Spec { work: Work::Sleep(Duration::from_millis(1)), ..Spec::default() };
     let stays = scene.process("stays", &spec);
     let traffic = scene.traffic(200);
@@ -177,24 +173,17 @@ fn soak_one_member_for_minutes() {
 /// Lanes that take little are fetched by a client of their own, which must find their leaders again as well.
 #[test]
 fn lanes_that_are_quiet_are_read_on_after_their_broker_was_restarted() {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
-    let scene = Scene::on(kafka, "quiet", 12, Protocol::Cooperative, Recorder::in_memory(), None);
+    let Some(kafka) = own_kafka() else { return };
+    let scene = Scene::on(&kafka, "quiet", 12, Protocol::Cooperative, Recorder::in_memory(), None);
     let member = scene.member("stays", &Spec::default());
     let traffic = scene.traffic(50);
-    let began = Instant::now();
-    let mut restarts = 0;
-    // They are quiet after 5 s.
-    let restart_at = |restarts: u32| Duration::from_secs(12) + Duration::from_secs(15) * restarts;
-    while restarts < 2 {
-        std::thread::sleep(Duration::from_millis(100));
-        if began.elapsed() >= restart_at(restarts) {
+    for restarts in 0..3 {
+        // It takes longer than the lanes to become quiet: 5 s.
+        let read = (restarts + 1) * 500;
+        wait_until(LONG, "some more is read", || member.handle.status().finished >= read);
+        if restarts < 2 {
             kafka.kill();
             kafka.start_again().expect("the broker comes back");
-            restarts += 1;
         }
     }
     traffic.end();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use laneway::{Consumer, Event, OffsetReset, Protocol, Record, Start};
 use laneway_testing::{Producer, try_wait_until};
+use tokio::sync::Semaphore;
 
 use crate::support::{PROTOCOLS, Scene, runtime};
 
@@ -18,7 +19,7 @@ type Seen = Arc<Mutex<BTreeMap<(i32, String), u32>>>;
 fn of_a_topic_that_is_made_again_with_less_in_it_everything_is_read_once() {
     for reader in readers() {
         let Some(run) = Run::start(reader, 200) else { return };
-        run.make_again(Duration::ZERO, 20);
+        run.make_again(20);
         // Nothing of it could be taken for something that was read.
         run.expect(20, 1);
     }
@@ -29,7 +30,7 @@ fn of_a_topic_that_is_made_again_with_less_in_it_everything_is_read_once() {
 fn of_a_topic_that_is_made_again_with_more_in_it_nothing_is_passed_over() {
     for reader in readers() {
         let Some(run) = Run::start(reader, 20) else { return };
-        run.make_again(Duration::ZERO, 200);
+        run.make_again(200);
         run.expect(200, 2);
     }
 }
@@ -39,7 +40,7 @@ fn of_a_topic_that_is_made_again_with_more_in_it_nothing_is_passed_over() {
 fn of_a_topic_that_is_made_again_after_a_while_everything_is_read_once() {
     for reader in readers() {
         let Some(run) = Run::start(reader, 20) else { return };
-        run.make_again(Duration::from_secs(3), 200);
+        run.make_again_once_it_is_missed(200);
         run.expect(200, if reader.is_none() { 2 } else { 1 });
     }
 }
@@ -49,7 +50,9 @@ fn of_a_topic_that_is_made_again_after_a_while_everything_is_read_once() {
 fn what_was_in_flight_of_a_topic_that_is_made_again_does_not_count_for_the_new_one() {
     for reader in readers() {
         let Some(run) = Run::start_with(reader, 200, Some("old 199")) else { return };
-        run.make_again(Duration::ZERO, 20);
+        run.make_again(20);
+        run.wait_to_hear("made again");
+        run.go_on.add_permits(2);
         run.expect(20, 1);
     }
 }
@@ -59,11 +62,10 @@ fn what_was_in_flight_of_a_topic_that_is_made_again_does_not_count_for_the_new_o
 fn a_stop_in_the_middle_of_what_is_left_of_the_old_topic_commits_nothing_of_it() {
     for protocol in PROTOCOLS {
         let Some(run) = Run::start_with(Some(protocol), 200, Some("old 199")) else { return };
-        run.make_again(Duration::ZERO, 20);
-        let noticed =
-            try_wait_until(LONG, "it is noticed", || run.said.lock().unwrap().contains("made again"));
-        assert!(noticed.is_ok(), "{protocol}: {noticed:?}; it said {}", run.said.lock().unwrap());
+        run.make_again(20);
+        run.wait_to_hear("made again");
         run.handle.stop();
+        run.go_on.add_permits(2);
         let Run { scene, run, said, .. } = run;
         runtime().block_on(run).unwrap().expect("an end without an error");
         let partitions: Vec<_> = (0..2).map(|number| scene.partition(number)).collect();
@@ -86,6 +88,8 @@ struct Run {
     reader: Option<Protocol>,
     seen: Seen,
     said: Arc<Mutex<String>>,
+    /// What the handlers of slow records wait for.
+    go_on: Arc<Semaphore>,
     handle: laneway::Handle,
     run: tokio::task::JoinHandle<Result<laneway::Summary, laneway::Error>>,
 }
@@ -96,7 +100,7 @@ impl Run {
         Self::start_with(reader, records, None)
     }
 
-    /// Likewise; the handler of the records with this payload takes a few seconds.
+    /// Likewise; the handlers of the records with this payload wait for a permit each.
     fn start_with(reader: Option<Protocol>, records: usize, slow: Option<&'static str>) -> Option<Self> {
         let scene = Scene::new("made", 2, reader.unwrap_or(Protocol::Consumer))?;
         produce(&scene, "old", records);
@@ -115,6 +119,7 @@ impl Run {
             None => builder.assign((0..2).map(|number| (scene.partition(number), Start::Beginning))),
         };
         let (seen, said) = (Seen::default(), Arc::new(Mutex::new(String::new())));
+        let go_on = Arc::new(Semaphore::new(0));
         let (noted, told, begun) = (seen.clone(), said.clone(), Instant::now());
         let consumer = builder
             .on_event(move |event: &Event| {
@@ -122,18 +127,19 @@ impl Run {
             })
             .build()
             .expect("a consumer");
-        let handle = consumer.handle();
+        let (handle, permits) = (consumer.handle(), go_on.clone());
         let run = runtime().spawn(consumer.run(move |record: Record| {
             let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
             let is_slow = slow == Some(payload.as_str());
             *noted.lock().unwrap().entry((record.partition(), payload)).or_default() += 1;
+            let permits = permits.clone();
             async move {
                 if is_slow {
-                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    permits.acquire().await.expect("a semaphore that is open").forget();
                 }
             }
         }));
-        let new = Self { scene, reader, seen, said, handle, run };
+        let new = Self { scene, reader, seen, said, go_on, handle, run };
         new.wait("the old topic is read", |seen| seen.len() == 2 * records);
         new.seen.lock().unwrap().clear();
         Some(new)
@@ -145,13 +151,24 @@ impl Run {
         assert!(came.is_ok(), "{reader:?}: {came:?}; {seen} were seen; it said {said}");
     }
 
-    fn make_again(&self, after: Duration, records: usize) {
-        let admin = self.scene.admin();
-        admin.delete_topic(&self.scene.topic).expect("deleted");
-        let since = Instant::now();
-        // What is waited for is that some time passes.
-        try_wait_until(after * 2, "a while", || since.elapsed() >= after).ok();
-        admin.create_topic(&self.scene.topic, 2, &[]).expect("made again");
+    fn wait_to_hear(&self, text: &str) {
+        let heard = try_wait_until(LONG, text, || self.said.lock().unwrap().contains(text));
+        assert!(heard.is_ok(), "{:?}: {heard:?}; it said {}", self.reader, self.said.lock().unwrap());
+    }
+
+    fn make_again(&self, records: usize) {
+        self.scene.admin().delete_topic(&self.scene.topic).expect("deleted");
+        self.make_new(records);
+    }
+
+    fn make_again_once_it_is_missed(&self, records: usize) {
+        self.scene.admin().delete_topic(&self.scene.topic).expect("deleted");
+        self.wait_to_hear("TopicMissing");
+        self.make_new(records);
+    }
+
+    fn make_new(&self, records: usize) {
+        self.scene.admin().create_topic(&self.scene.topic, 2, &[]).expect("made again");
         produce(&self.scene, "new", records);
     }
 

@@ -15,7 +15,9 @@ use laneway::{
     Record, Summary, TopicPartition,
 };
 use laneway_testing::history::{MemberRecorder, Recorder};
-use laneway_testing::{Admin, Process, Producer, RealKafka, real_kafka_or_skip, unique, wait_until};
+use laneway_testing::{
+    Admin, Process, Producer, RealKafka, RealOptions, real_kafka_or_skip, unique, wait_until,
+};
 use tokio::runtime::Runtime;
 
 pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Eager, Protocol::Cooperative, Protocol::Consumer];
@@ -29,6 +31,12 @@ pub(crate) struct Scene {
     pub(crate) protocol: Protocol,
     pub(crate) recorder: Recorder,
     pub(crate) file: Option<PathBuf>,
+}
+
+/// A broker of a test's own, for what the others' tests would not survive. `None` where there is none to be had.
+pub(crate) fn own_kafka() -> Option<RealKafka> {
+    real_kafka_or_skip()?;
+    Some(RealKafka::start(RealOptions::default()).expect("a broker"))
 }
 
 /// How a member behaves.
@@ -102,7 +110,7 @@ impl Scene {
     }
 
     pub(crate) fn on(
-        kafka: &'static RealKafka,
+        kafka: &RealKafka,
         name: &str,
         partitions: i32,
         protocol: Protocol,

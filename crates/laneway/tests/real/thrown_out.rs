@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use laneway::Protocol;
 use laneway_testing::history::{Expect, Recorder, check};
-use laneway_testing::{RealKafka, RealOptions, real_kafka_or_skip, wait_until};
+use laneway_testing::{RealKafka, wait_until};
 
 use crate::crashes::{finished_by, short_session};
-use crate::support::{Member, PROTOCOLS, Scene, Spec, Work};
+use crate::support::{Member, PROTOCOLS, Scene, Spec, Work, own_kafka};
 
 /// A lane that takes long for each record, so that a hold lasts.
 fn slow(protocol: Protocol) -> Spec {
@@ -61,7 +61,7 @@ fn a_member_frozen_in_a_hold_comes_back_and_nothing_is_lost() {
 }
 
 /// The broker is away for `longer` than the drain that goes on, if that is said.
-fn coordinator_killed_in_a_hold(kafka: &'static RealKafka, protocol: Protocol, longer: Option<Duration>) {
+fn coordinator_killed_in_a_hold(kafka: &RealKafka, protocol: Protocol, longer: Option<Duration>) {
     let scene = Scene::on(kafka, "coordinator", 4, protocol, Recorder::in_memory(), None);
     scene.produce(8);
     // With sessions as they are by default, so that the broker is back in time.
@@ -92,26 +92,18 @@ fn coordinator_killed_in_a_hold(kafka: &'static RealKafka, protocol: Protocol, l
 
 #[test]
 fn a_coordinator_killed_in_a_hold_and_started_again_loses_nothing() {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    let Some(kafka) = own_kafka() else { return };
     for protocol in PROTOCOLS {
-        coordinator_killed_in_a_hold(kafka, protocol, None);
+        coordinator_killed_in_a_hold(&kafka, protocol, None);
     }
     kafka.kill();
 }
 
 #[test]
 fn a_coordinator_that_is_away_for_longer_than_a_hold_lasts_has_nothing_repeated() {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
+    let Some(kafka) = own_kafka() else { return };
     // What is left of the hold after its drain, and the time to notice.
-    coordinator_killed_in_a_hold(kafka, Protocol::Eager, Some(Duration::from_secs(7)));
+    coordinator_killed_in_a_hold(&kafka, Protocol::Eager, Some(Duration::from_secs(7)));
     kafka.kill();
 }
 
@@ -119,16 +111,12 @@ fn a_coordinator_that_is_away_for_longer_than_a_hold_lasts_has_nothing_repeated(
 #[test]
 #[ignore = "long: part of cargo xtask prove"]
 fn prove_a_coordinator_killed_in_a_hold_again_and_again() {
-    if real_kafka_or_skip().is_none() {
-        return;
-    }
+    let Some(kafka) = own_kafka() else { return };
     let rounds = std::env::var("LANEWAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
     let only = std::env::var("LANEWAY_PROTOCOL").ok();
     let is_meant = |protocol: &Protocol| only.as_ref().is_none_or(|only| *only == protocol.to_string());
-    let kafka: &'static RealKafka =
-        Box::leak(Box::new(RealKafka::start(RealOptions::default()).expect("a broker")));
     for protocol in (0..rounds).flat_map(|_| PROTOCOLS).filter(is_meant) {
-        coordinator_killed_in_a_hold(kafka, protocol, None);
+        coordinator_killed_in_a_hold(&kafka, protocol, None);
     }
     kafka.kill();
 }

@@ -5,6 +5,7 @@ mod by_hand;
 mod errors;
 mod protocol;
 mod queues;
+mod rest;
 mod silence;
 mod stalls;
 mod subscription;
@@ -18,7 +19,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use laneway_core::{
-    Found, From, Input, LaneId, Member, Pace, Port, Protocol, Reset, Settings, TopicPartition, Turns,
+    Found, From, Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns,
 };
 
 use crate::client::board::{Board, Shown, ShownLane};
@@ -126,8 +127,6 @@ struct ClientThread {
     idle_since: Option<Instant>,
     next_ends: Instant,
     next_tick: Instant,
-    /// Bytes that had been taken when it last looked.
-    taken: u64,
     last_look: Instant,
     strays: u64,
     shown_after: Option<Instant>,
@@ -245,7 +244,6 @@ impl ClientThread {
             idle_since: None,
             next_ends: now,
             next_tick: now,
-            taken: 0,
             last_look: now,
             strays: 0,
             shown_after: None,
@@ -275,8 +273,9 @@ impl ClientThread {
             let now = Instant::now();
             if now >= self.next_tick {
                 self.next_tick = now + if self.member.is_in() { TICK } else { LEAVING_TICK };
+                let taken = self.world.taken;
                 self.tick(now);
-                if self.rests() {
+                if self.world.taken == taken && self.rests() {
                     self.next_tick = now + self.resting_tick();
                 }
             }
@@ -288,39 +287,6 @@ impl ClientThread {
             }
         }
         self.end()
-    }
-
-    /// Nothing is under way, so that what happens next is told: by an event, by a handle, or by a lane that takes a record.
-    fn rests(&mut self) -> bool {
-        let memory = &self.world.fixed.work.memory;
-        let taken = memory.taken();
-        let meanwhile = taken - std::mem::replace(&mut self.taken, taken);
-        meanwhile == 0
-            && self.stop.is_none()
-            && !self.exit_at_end
-            && self.reached
-            && self.join_at.is_none()
-            && self.to_show.is_none()
-            && self.refused_lanes.is_empty()
-            && self.asked.is_answered()
-            && !memory.is_tight()
-            && self.world.member_is_known()
-            && self.world.lanes.values().all(|lane| lane.is_idle())
-            && self.world.paces.values().all(|pacing| pacing.pace() == Pace::Quiet)
-            && self.member.is_at_rest(&self.world)
-            && memory.rest(taken)
-    }
-
-    /// A look costs the more the more lanes there are. One that comes too late would be taken for a sleep.
-    fn resting_tick(&self) -> Duration {
-        let lanes = u32::try_from(self.world.lanes.len()).unwrap_or(u32::MAX);
-        let wanted = RESTING_TICK.max(RESTING_TICK_OF_LANE.saturating_mul(lanes)).min(LONGEST_RESTING_TICK);
-        self.world.fixed.clients.session.map_or(wanted, |session| wanted.min(session / 4))
-    }
-
-    /// Looks around soon: something has happened.
-    fn rouse(&mut self) {
-        self.next_tick = self.next_tick.min(Instant::now() + TICK);
     }
 
     fn input(&mut self, input: Input) {
@@ -511,8 +477,8 @@ impl ClientThread {
         let found = result.found.iter().filter(|(_, found)| is_right(found));
         let found: BTreeSet<_> = found.map(|(partition, _)| partition.clone()).collect();
         self.input(Input::Starts { token: result.token, found: result.found });
-        self.begin_anew(&result.made_again, &found);
         self.searched = (result.token, found);
+        self.begin_anew(&result.made_again, result.token);
     }
 
     fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {
@@ -732,10 +698,6 @@ impl ClientThread {
 
 /// How often the member looks around.
 const TICK: Duration = Duration::from_millis(100);
-/// How often it does while nothing is under way.
-const RESTING_TICK: Duration = Duration::from_secs(1);
-const RESTING_TICK_OF_LANE: Duration = Duration::from_millis(4);
-const LONGEST_RESTING_TICK: Duration = Duration::from_secs(5);
 /// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.
 const LEAVING_TICK: Duration = Duration::from_millis(10);
 /// How soon it does where more may be fetched ahead than was thought.

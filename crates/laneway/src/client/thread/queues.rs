@@ -77,9 +77,7 @@ impl ClientThread {
             (Err(_), None) => return,
         };
         let made_again = self.world.note_topic_ids(&ids);
-        let none = BTreeSet::new();
-        let (searched, found) = self.searched.clone();
-        self.begin_anew(&made_again, if token == searched { &found } else { &none });
+        self.begin_anew(&made_again, token);
         if let Some((lane, end, said)) = pending
             && !made_again.contains(&*lane.partition.topic)
             && self.is_running(&lane)
@@ -93,10 +91,13 @@ impl ClientThread {
         self.member.lanes().any(|(id, stage, _)| id == lane && stage == LaneStage::Running)
     }
 
-    /// Lanes of topics that were made again go on at their beginning, but for those that are only about to start.
-    pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, but: &BTreeSet<TopicPartition>) {
+    /// Lanes of topics that were made again go on at their beginning, but for those that the search begins there that told
+    /// of it.
+    pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, token: u64) {
         let lanes = self.member.lanes().map(|(lane, ..)| &lane.partition);
-        let is_old = |it: &&TopicPartition| topics.contains(&*it.topic) && !but.contains(it);
+        let (search, found) = &self.searched;
+        let begins = |it: &TopicPartition| token == *search && found.contains(it);
+        let is_old = |it: &&TopicPartition| topics.contains(&*it.topic) && !begins(it);
         let partitions: BTreeSet<_> = lanes.filter(is_old).cloned().collect();
         self.truncated.lanes.retain(|_, (lane, ..)| !partitions.contains(&lane.partition));
         for partition in partitions {
