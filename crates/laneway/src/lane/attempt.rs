@@ -12,21 +12,20 @@ use crate::dead_letters::Letter;
 use crate::handler::{BatchOutcome, Handler, Outcome};
 use crate::record::Record;
 
-/// What a slot is given to do.
+/// What a slot is given to do. What is rare is boxed: a job is moved for every record.
 pub(super) enum Job {
     One(Record),
     Many(Vec<Record>),
     /// A record on its way to the dead letters or to a retry topic.
-    Letter(Record, Letter),
+    Letter(Box<(Record, Letter)>),
 }
 
 /// How a job ended. Nothing: all of its records are done. That is nearly always so, and what an answer is moved with.
 pub(super) type Answer = Option<Box<BatchOutcome>>;
 
-/// Does a job. What is rare is boxed, and what is handled is polled where it stands: this future is moved for every
-/// record.
+/// Does a job. This future is moved for every record: what is rare is boxed, and what is handled is polled where it
+/// stands.
 pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> Answer {
-    let timeout = work.failures.timeout;
     match job {
         Job::One(record) => {
             let handled = pin!(async {
@@ -35,24 +34,39 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> A
                     outcome => Some(Box::new(BatchOutcome::All(outcome))),
                 }
             });
-            in_time(timeout, handled).await
-        }
-        Job::Many(records) => {
-            let mut handled = Box::pin(async {
-                match handler.handle_batch(records).await {
-                    BatchOutcome::All(Outcome::Done) => None,
-                    outcome => Some(Box::new(outcome)),
-                }
-            });
-            in_time(timeout, handled.as_mut()).await
-        }
-        Job::Letter(record, letter) => {
-            if let Some(letters) = &work.letters {
-                Box::pin(letters.send(&record, &letter)).await;
+            match work.failures.timeout {
+                None => catching(handled, panicked).await,
+                Some(timeout) => Box::pin(in_time(timeout, handled)).await,
             }
-            None
         }
+        Job::Many(records) => Box::pin(many(handler, work, records)).await,
+        Job::Letter(letter) => Box::pin(write(work, letter)).await,
     }
+}
+
+async fn many<H: Handler>(handler: &H, work: &Work, records: Vec<Record>) -> Answer {
+    let handled = pin!(async {
+        match handler.handle_batch(records).await {
+            BatchOutcome::All(Outcome::Done) => None,
+            outcome => Some(Box::new(outcome)),
+        }
+    });
+    match work.failures.timeout {
+        None => catching(handled, panicked).await,
+        Some(timeout) => in_time(timeout, handled).await,
+    }
+}
+
+async fn write(work: &Work, letter: Box<(Record, Letter)>) -> Answer {
+    if let Some(letters) = &work.letters {
+        letters.send(&letter.0, &letter.1).await;
+    }
+    None
+}
+
+async fn in_time(timeout: Duration, handled: Pin<&mut impl Future<Output = Answer>>) -> Answer {
+    let in_time = tokio::time::timeout(timeout, catching(handled, panicked)).await;
+    in_time.unwrap_or_else(|_| failed(format!("the handler did not end within {timeout:?}")))
 }
 
 /// What an answer stands for.
@@ -64,15 +78,8 @@ fn failed(error: String) -> Answer {
     Some(Box::new(BatchOutcome::All(Outcome::Retry { error, after: None })))
 }
 
-async fn in_time(timeout: Option<Duration>, handled: Pin<&mut impl Future<Output = Answer>>) -> Answer {
-    let handled = catching(handled, |panic| failed(format!("the handler panicked: {panic}")));
-    match timeout {
-        None => handled.await,
-        Some(timeout) => {
-            let in_time = Box::pin(tokio::time::timeout(timeout, handled)).await;
-            in_time.unwrap_or_else(|_| failed(format!("the handler did not end within {timeout:?}")))
-        }
-    }
+fn panicked(panic: String) -> Answer {
+    failed(format!("the handler panicked: {panic}"))
 }
 
 /// Runs user code; a panic in it is an answer like any other.
@@ -96,4 +103,27 @@ fn catching<T>(
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        async fn handle(&self, _: Record) -> Outcome {
+            Outcome::Done
+        }
+    }
+
+    #[test]
+    fn what_is_moved_for_every_record_is_hardly_more_than_the_handlers_own_future() {
+        fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+            size_of::<F>()
+        }
+        let beside = size(|(work, job): (&Work, Job)| async move { attempt(&Nothing, work, job).await });
+        let own = size(|record| Nothing.handle(record));
+        assert!(beside <= own + 192, "{beside} bytes for a handler's {own}");
+        assert!(size_of::<Job>() <= 24 && size_of::<Answer>() <= 8);
+    }
 }

@@ -74,7 +74,7 @@ where
         tried.fail();
         let before = self.delayed.is_some().then(|| self.failures_so_far(&item.record).ok()).flatten();
         let letter = Letter::new(&item.record, before, &tried, error, to);
-        self.start(Job::Letter(item.record.clone(), letter), Unit::Letter(item, place));
+        self.start(Job::Letter(Box::new((item.record.clone(), letter))), Unit::Letter(item, place));
     }
 
     fn wait_for_next_try(&mut self, mut item: Item, place: Place, wait: Duration) {
