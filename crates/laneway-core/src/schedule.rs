@@ -42,6 +42,8 @@ pub struct Schedule<T> {
     /// Queues with a whole batch, where batches are of one queue.
     full: VecDeque<(u32, u64)>,
     waits: BinaryHeap<Wait<T>>,
+    /// The queue that had most in it, of those that were looked at.
+    longest: u32,
     limits: BatchLimits,
     last_token: u64,
     /// What could run now.
@@ -98,6 +100,7 @@ impl<T> Schedule<T> {
             ready: VecDeque::new(),
             full: VecDeque::new(),
             waits: BinaryHeap::new(),
+            longest: 0,
             limits,
             last_token: 0,
             runnable: 0,
@@ -144,6 +147,7 @@ impl<T> Schedule<T> {
         match queue.ready {
             None => self.make_ready(at, now),
             Some(token) => {
+                self.look_at_length(at);
                 if self.limits.one_key && self.is_full(at) {
                     self.full.push_back((at, token));
                 }
@@ -151,8 +155,20 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// The next record that may run.
-    pub fn take(&mut self) -> Option<(Place, T)> {
+    /// The next record that may run. `at_once` is how many may, it and those that run already included.
+    ///
+    /// That is the first one that could, but for a queue that takes longer by itself than everything that there is, spread
+    /// over all that run at once: whenever such a one waits for others, all are through later. There are never as many of
+    /// those as may run at once, unless there is nothing else, so the others go on beside them.
+    pub fn take(&mut self, at_once: usize) -> Option<(Place, T)> {
+        if self.is_long(self.longest, at_once)
+            && let Some(token) = self.queues[self.longest as usize].ready
+            && let Some((item, bytes)) = self.open(self.longest, token)
+        {
+            self.took(bytes);
+            self.block_rest(self.longest);
+            return Some((Place(Some(self.longest)), item));
+        }
         loop {
             let next = self.ready.pop_front()?;
             match next.what {
@@ -280,11 +296,31 @@ impl<T> Schedule<T> {
         self.ready.iter().find(is_current).map(|first| first.since + self.limits.linger)
     }
 
-    /// A record that ran has finished: its queue goes on, or is dropped if there is nothing more in it.
-    pub fn done(&mut self, place: Place, now: Duration) {
+    /// A record that ran has finished: its queue goes on, or is dropped if there is nothing more in it. `at_once` as in
+    /// [`take`](Self::take).
+    pub fn done(&mut self, place: Place, at_once: usize, now: Duration) {
         let Place(Some(at)) = place else { return };
         self.queues[at as usize].busy -= 1;
         self.go_on(at, now);
+        if self.is_long(at, at_once)
+            && let Some(next) = self.ready.pop_back()
+        {
+            self.ready.push_front(next);
+        }
+    }
+
+    /// Whether a queue that is ready takes longer by itself than everything, spread over all that run at once.
+    fn is_long(&self, at: u32, at_once: usize) -> bool {
+        let is_one_by_one = self.limits.records == 1;
+        let queue = self.queues.get(at as usize).filter(|queue| is_one_by_one && queue.ready.is_some());
+        queue.is_some_and(|queue| queue.pending.len().saturating_mul(at_once) >= self.runnable + self.blocked)
+    }
+
+    fn look_at_length(&mut self, at: u32) {
+        let length = |at: u32| self.queues.get(at as usize).map_or(0, |queue| queue.pending.len());
+        if length(at) > length(self.longest) {
+            self.longest = at;
+        }
     }
 
     /// A record that ran must run again, at `due`, before anything behind it in its queue. Of one batch they are
@@ -350,6 +386,11 @@ impl<T> Schedule<T> {
     /// Records that could run now.
     pub fn runnable(&self) -> usize {
         self.runnable
+    }
+
+    /// Records that could run side by side now, where they are not put together.
+    pub fn side_by_side(&self) -> usize {
+        self.ready.len()
     }
 
     /// Records that wait for one ahead of them in their queue, and their bytes.
@@ -499,6 +540,7 @@ impl<T> Schedule<T> {
         let token = self.last_token;
         self.queues[at as usize].ready = Some(token);
         self.ready.push_back(Ready { what: What::Queue(at, token), since: now });
+        self.look_at_length(at);
         if self.limits.one_key && self.is_full(at) {
             self.full.push_back((at, token));
         }
@@ -554,16 +596,16 @@ mod tests {
         for (key, item) in [("a", 1), ("a", 2), ("b", 3)] {
             schedule.push(Some(key.as_bytes()), item, 1, at(0));
         }
-        let (a, first) = schedule.take().unwrap();
-        let (b, second) = schedule.take().unwrap();
+        let (a, first) = schedule.take(1).unwrap();
+        let (b, second) = schedule.take(1).unwrap();
         assert_eq!((first, second), (1, 3));
-        assert!(schedule.take().is_none());
+        assert!(schedule.take(1).is_none());
         assert_eq!((schedule.runnable(), schedule.blocked()), (0, (1, 1)));
-        schedule.done(b, at(1));
-        schedule.done(a, at(1));
-        let (a, third) = schedule.take().unwrap();
+        schedule.done(b, 2, at(1));
+        schedule.done(a, 1, at(1));
+        let (a, third) = schedule.take(1).unwrap();
         assert_eq!(third, 2);
-        schedule.done(a, at(2));
+        schedule.done(a, 1, at(2));
         assert_eq!((schedule.queues(), schedule.queues.len()), (0, 0));
     }
 
@@ -572,18 +614,18 @@ mod tests {
         let mut schedule = Schedule::new(ONE);
         schedule.push(Some(b"a"), 1, 1, at(0));
         schedule.push(Some(b"a"), 2, 1, at(0));
-        let (place, item) = schedule.take().unwrap();
+        let (place, item) = schedule.take(1).unwrap();
         schedule.retry(place, item, 1, at(50));
-        assert!(schedule.take().is_none());
+        assert!(schedule.take(1).is_none());
         schedule.push(Some(b"b"), 3, 1, at(1));
-        assert_eq!(schedule.take().unwrap().1, 3);
+        assert_eq!(schedule.take(1).unwrap().1, 3);
         schedule.release(at(49));
-        assert!(schedule.take().is_none());
+        assert!(schedule.take(1).is_none());
         schedule.release(at(50));
-        let (place, item) = schedule.take().unwrap();
+        let (place, item) = schedule.take(1).unwrap();
         assert_eq!(item, 1);
-        schedule.done(place, at(51));
-        assert_eq!(schedule.take().unwrap().1, 2);
+        schedule.done(place, 1, at(51));
+        assert_eq!(schedule.take(1).unwrap().1, 2);
     }
 
     #[test]
@@ -618,9 +660,58 @@ mod tests {
         assert_eq!(schedule.take_batch(at(10)).unwrap()[0].1, 1);
         assert!(schedule.take_batch(at(10)).is_none());
         for (place, _) in batch {
-            schedule.done(place, at(10));
+            schedule.done(place, 2, at(10));
         }
         assert_eq!(schedule.take_batch(at(20)).unwrap()[0].1, 4);
+    }
+
+    /// The steps it takes, with so many that run at once, and the key that ran in each.
+    fn run_all(schedule: &mut Schedule<u32>, at_once: usize) -> (u64, Vec<u32>) {
+        let (mut running, mut order, mut steps) = (Vec::new(), Vec::new(), 0);
+        loop {
+            while running.len() < at_once
+                && let Some((place, key)) = schedule.take(at_once)
+            {
+                running.push(place);
+                order.push(key);
+            }
+            if running.is_empty() {
+                return (steps, order);
+            }
+            steps += 1;
+            for place in running.drain(..) {
+                schedule.done(place, at_once, at(steps));
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_queue_does_not_wait_behind_others_and_they_run_beside_it() {
+        // One key has a third of all records, and three run at once: all are through as soon as it is.
+        let mut schedule = Schedule::new(ONE);
+        for number in 0..300_u32 {
+            let key = if number % 3 == 0 { 0 } else { number };
+            schedule.push(Some(&key.to_be_bytes()), key, 1, at(0));
+        }
+        let (steps, order) = run_all(&mut schedule, 3);
+        assert!(steps <= 102, "{steps} steps for a queue of 100");
+        let others: Vec<u32> = order.iter().copied().filter(|key| *key > 0).collect();
+        assert!(others.is_sorted(), "the others go on in their order");
+        let shortest = order.chunks(9).take(30).map(|few| few.iter().filter(|key| **key > 0).count()).min();
+        assert!(shortest >= Some(3), "the others waited: {order:?}");
+    }
+
+    #[test]
+    fn queues_that_are_equally_long_take_turns() {
+        let mut schedule = Schedule::new(ONE);
+        for number in 0..40_u32 {
+            schedule.push(Some(&(number % 4).to_be_bytes()), number % 4, 1, at(0));
+        }
+        let (steps, order) = run_all(&mut schedule, 1);
+        assert_eq!(steps, 40);
+        for few in order.chunks(4) {
+            assert_eq!(few.iter().collect::<BTreeSet<_>>().len(), 4, "{order:?}");
+        }
     }
 
     #[derive(Debug, Clone)]
@@ -658,7 +749,7 @@ mod tests {
             let mut running: Vec<Vec<(Place, (u8, u32))>> = Vec::new();
             let mut number = 0;
             let take = |schedule: &mut Schedule<(u8, u32)>, now| match records {
-                1 => schedule.take().map(|one| vec![one]),
+                1 => schedule.take(2).map(|one| vec![one]),
                 _ => schedule.take_batch(now),
             };
             for step in steps {
@@ -689,7 +780,7 @@ mod tests {
                     Step::Done(pick) if !running.is_empty() => {
                         for (place, (key, number)) in running.remove(pick % running.len()) {
                             finished.entry(key).or_default().push(number);
-                            schedule.done(place, now);
+                            schedule.done(place, running.len() + 1, now);
                         }
                     }
                     Step::Retry(pick, after) if !running.is_empty() => {
@@ -698,7 +789,7 @@ mod tests {
                         {
                             if key == 0 && index % 2 == 0 {
                                 finished.entry(key).or_default().push(number);
-                                schedule.done(place, now);
+                                schedule.done(place, running.len() + 1, now);
                             } else {
                                 let due = now + at(u64::from(after) * (5 - index as u64));
                                 schedule.retry(place, (key, number), 1, due);
@@ -712,7 +803,7 @@ mod tests {
             for unit in running {
                 for (place, (key, number)) in unit {
                     finished.entry(key).or_default().push(number);
-                    schedule.done(place, now);
+                    schedule.done(place, 1, now);
                 }
             }
             now += at(1_000);
@@ -720,7 +811,7 @@ mod tests {
             while let Some(unit) = take(&mut schedule, now) {
                 for (place, (key, number)) in unit {
                     finished.entry(key).or_default().push(number);
-                    schedule.done(place, now);
+                    schedule.done(place, 1, now);
                 }
                 now += at(1_000);
             }

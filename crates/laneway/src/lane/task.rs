@@ -125,6 +125,9 @@ impl Lane {
                         is_starved: false,
                         lacks_room: false,
                         told_lack: false,
+                        leaves_room: false,
+                        told_waiting: 0,
+                        share: 0,
                         gave: false,
                         is_short: false,
                         appetite: Appetite::default(),
@@ -262,9 +265,14 @@ pub(super) struct Running<'a, A, F> {
     pub(super) has_ended: bool,
     /// It could go on if there were room.
     is_starved: bool,
-    /// It has nothing running, and the room that it lacks is that of all lanes together; and whether they know.
+    /// It has nothing running, or less than its share of the room of all lanes together; and whether they know.
     lacks_room: bool,
     told_lack: bool,
+    /// It could go on if there were room, and leaves what there is to others.
+    leaves_room: bool,
+    /// Records that wait here, as all lanes know, and its share of the room for that.
+    told_waiting: u64,
+    share: usize,
     /// It has given room to others in this turn, and takes none.
     gave: bool,
     /// It could read if there were memory.
@@ -298,7 +306,8 @@ where
                 break;
             }
             self.now = self.started.elapsed();
-            (self.is_starved, self.lacks_room) = (false, false);
+            (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
+            self.share = self.work.limit.share(self.told_waiting);
             if self.shared.follow(&mut queue, self.tell, || self.aside.leave_off(self.shared)) {
                 self.aside.has_queue();
             }
@@ -379,7 +388,9 @@ where
                 let records = counted.iter().map(|(item, _)| item.record.clone()).collect();
                 self.start(Job::Many(records), Unit::Many(counted));
             } else {
-                let Some((place, mut item)) = self.parked.pop().or_else(|| self.schedule.take()) else {
+                let Some((place, mut item)) =
+                    self.parked.pop().or_else(|| self.schedule.take(self.at_once()))
+                else {
                     break;
                 };
                 if self.aside.is_aside(&item) {
@@ -402,8 +413,11 @@ where
     /// How many records may be taken now: as many as there is work and memory for.
     fn appetite(&mut self) -> usize {
         self.is_short = false;
-        let is_in_row = self.work.ordering == Ordering::Partition;
-        let ahead = if is_in_row { self.schedule.blocked().0 } else { 0 } + self.schedule.runnable();
+        let ahead = match self.work.ordering {
+            Ordering::Partition => self.schedule.blocked().0 + self.schedule.runnable(),
+            _ if self.takes_batches => self.schedule.runnable(),
+            _ => self.schedule.side_by_side(),
+        };
         let is_delayed = self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0);
         if ahead >= self.work.read_ahead || !self.parked.is_empty() || is_delayed {
             return 0;
@@ -570,14 +584,22 @@ where
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
-        let has_room_here = self.running < self.work.limit.per_lane() && !self.gave;
-        if self.room == 0 && has_room_here {
+        let is_below = self.running < self.work.limit.per_lane();
+        let is_short = is_below && !self.gave && self.running < self.share.max(1);
+        let may_take = is_short || is_below && !self.gave && !self.work.limit.is_wanted();
+        if self.room == 0 && may_take {
             self.room = self.work.limit.take(1);
         }
         // Also where this lane has its share: that may be changed while nothing else happens.
-        self.is_starved = self.room == 0 || !has_room_here;
-        self.lacks_room = self.room == 0 && has_room_here && self.running == 0;
+        self.is_starved = self.room == 0 || !is_below;
+        self.lacks_room = self.is_starved && is_short;
+        self.leaves_room = self.is_starved && !may_take;
         !self.is_starved
+    }
+
+    /// How many calls go on at once here, as long as all lanes have their share of the room.
+    fn at_once(&self) -> usize {
+        self.share.min(self.work.limit.per_lane()).max(self.running + self.room).max(1)
     }
 
     /// Counts a record among those that are handed out, where their number is limited.
@@ -605,7 +627,7 @@ where
         if !is_letter {
             self.running -= 1;
             // I8: a lane with much to do would else keep its room for ever, beside others that have none.
-            if self.work.limit.is_wanted() {
+            if self.work.limit.is_wanted() && self.running + self.room >= self.share {
                 self.gave = true;
                 self.work.limit.give_back(1);
             } else {
@@ -659,7 +681,7 @@ where
         self.finished_here += 1;
         self.done.push(item.ticket);
         self.count_finished();
-        self.schedule.done(place, self.now);
+        self.schedule.done(place, self.at_once(), self.now);
     }
 
     /// Bytes of what waits for something else, about.
@@ -692,9 +714,12 @@ where
             self.told = self.held;
         }
         self.gave = false;
+        let waiting = (self.schedule.runnable() + self.schedule.blocked().0) as u64;
+        self.work.limit.wait(self.told_waiting, waiting);
+        self.told_waiting = waiting;
         if self.lacks_room != self.told_lack {
             self.told_lack = self.lacks_room;
-            self.work.limit.starves(self.lacks_room);
+            self.work.limit.is_short(self.lacks_room);
         }
         // Others may need it.
         self.work.limit.give_back(std::mem::take(&mut self.room));
@@ -753,7 +778,7 @@ where
         // The slow tick covers a wake-up that was lost (rust-rdkafka#840).
         tokio::select! {
             () = self.shared.wake.notified() => {}
-            () = self.work.limit.freed.notified(), if self.is_starved => {}
+            () = self.work.limit.freed.notified(), if self.is_starved && !self.leaves_room => {}
             () = self.work.memory.freed.notified(), if self.is_short => {}
             () = quota => {}
             () = tokio::time::sleep_until((self.started + until).into()) => {
@@ -775,6 +800,7 @@ where
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);
+        self.work.limit.wait(self.told_waiting, 0);
         self.work.memory.hold(self.told, Held::default());
     }
 }

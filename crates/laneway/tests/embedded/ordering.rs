@@ -211,6 +211,39 @@ fn a_lane_with_much_to_do_leaves_others_their_share_of_the_room() {
     bench.end(running);
 }
 
+/// A key with as much to do as one place can do is not left for the end, where it would go on alone.
+#[test]
+fn the_busiest_key_goes_on_beside_all_others() {
+    let bench = Bench::new(3);
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let noted = ended.clone();
+    let builder = bench.builder().ordering(Ordering::Key).concurrency(4).fetcher(bench.fetcher.clone());
+    let running = bench.run(builder, move |record: Record| {
+        let noted = noted.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            noted.lock().unwrap().push(key_of(&record));
+        }
+    });
+    let others: Vec<String> = (0..150).map(|number| number.to_string()).collect();
+    let keys: Vec<&str> = others.iter().map(String::as_str).collect();
+    let and_busy: Vec<&str> = keys.iter().flat_map(|key| [*key, "busy"]).collect();
+    bench.fetcher.deliver_records(&bench.partition(0), keyed(&bench, &and_busy, 300), None);
+    for partition in [1, 2] {
+        let records = keyed(&bench, &keys, 150).into_iter();
+        let records = records.map(|record| OwnedRecord { partition, ..record }).collect();
+        bench.fetcher.deliver_records(&bench.partition(partition), records, None);
+    }
+    wait_until(LONG, "all is handled", || ended.lock().unwrap().len() == 600);
+    bench.end(running);
+    let ended = ended.lock().unwrap();
+    let of_first_half = ended[..300].iter().filter(|key| *key == "busy").count();
+    assert!(
+        (50..=100).contains(&of_first_half),
+        "{of_first_half} of the busy key's 150 were in the first half"
+    );
+}
+
 #[test]
 fn how_many_run_at_once_can_be_changed_while_they_do() {
     let bench = Bench::new(3);
