@@ -135,8 +135,9 @@
 //! A topic that is deleted and made again has the same name and is another one, which its id says (from Kafka 2.8 on): its
 //! lanes go on at its beginning, also where its log is long enough for the offset that they stood at, and nothing that was
 //! finished of the old one counts. That is told by [`Event::Error`](crate::Event::Error). It is noticed at the latest when
-//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). librdkafka goes on fetching such a topic only if its
-//! partitions' leader epochs are not lower than the old ones' were: where leaders had moved, start the consumer anew.
+//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). The native clients that fetched the old one are
+//! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
+//! are, and only what was fetched ahead of them is fetched again.
 //!
 //! # Properties
 //!
