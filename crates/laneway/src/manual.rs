@@ -174,7 +174,9 @@
 //!
 //! After an unclean election of a leader a log may end below what was read of it, and hold other records there. By the
 //! leader epochs, which go along with every commit, that is noticed under way and at a start: it is told, and reading goes
-//! on where the log was cut off, so that nothing that was written since is left out.
+//! on where the log was cut off, so that nothing that was written since is left out. Where an offset was committed without
+//! a leader epoch (by a tool, or another client) Kafka's protocol lets nobody know: above the log's end it is told, and
+//! reading goes on at the end; where the log has grown past it again, reading goes on at the offset.
 //!
 //! A batch that is damaged (set `check.crcs` to have that noticed in all cases) or can't be decompressed stops its partition
 //! there: it is named in an event, once a minute, and read again at most every 10 s, in case another replica has it whole.

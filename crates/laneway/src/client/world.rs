@@ -114,6 +114,9 @@ impl World {
                 ));
             }
         }
+        for note in &result.notes {
+            self.error(note.clone());
+        }
         if let Some(reason) = &result.refused {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
