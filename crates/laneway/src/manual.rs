@@ -85,7 +85,8 @@
 //! or a time, in no group: for tools that read a topic once, for replicas that each read all of it, and where the position is
 //! kept somewhere else. Lanes, order, failures, hooks and handles are the same; nothing is committed, so what a handle
 //! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). The principal needs no
-//! permission for any group.
+//! permission for any group, only to READ its topics; where it has none, librdkafka asks twice a second in vain for the
+//! coordinator of `laneway-without-a-group`, which is to be seen nowhere but in the log of a broker that logs what it denies.
 //!
 //! # Consumers and runtimes
 //!
