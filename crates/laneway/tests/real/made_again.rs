@@ -299,6 +299,7 @@ impl Run {
         let (highest, all) = (seen.values().max().unwrap(), seen.values().sum::<u32>());
         println!("{:?}: {all} handled of {}, none more than {highest} times", self.reader, 2 * records);
         assert!(seen.keys().all(|(_, payload)| payload.starts_with("new")), "{said}");
+        assert!(!said.contains("nothing came of"), "{:?}: it was silent; it said {said}", self.reader);
         assert!(*highest <= most, "{:?}: one was handled {highest} times; it said {said}", self.reader);
     }
 }
