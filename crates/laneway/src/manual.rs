@@ -140,6 +140,10 @@
 //! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
 //! are, and only what was fetched ahead of them is fetched again.
 //!
+//! A topic for dead letters or retries is written to by a producer, which is not replaced: where such a topic is made again
+//! with its leader on another node, and leaders had moved before, start the consumer anew. Until then it is told that its
+//! records can't be written, and they wait.
+//!
 //! # Properties
 //!
 //! Properties of librdkafka are accepted as they are, and go to the client that they concern. Those that
