@@ -1,6 +1,6 @@
 //! A fetcher that delivers what a test wants, when it wants it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,7 @@ struct Script {
     wakes: BTreeMap<TopicPartition, Wake>,
     starts: Vec<(TopicPartition, Position)>,
     stops: Vec<TopicPartition>,
+    forgotten: Vec<String>,
     events: Vec<FetcherEvent>,
     open: usize,
     refuse_starts: usize,
@@ -89,6 +90,11 @@ impl ScriptedFetcher {
         self.script().stops.clone()
     }
 
+    /// Which topics it was told to forget, in order. All that it fetches is to be started again then.
+    pub fn forgotten(&self) -> Vec<String> {
+        self.script().forgotten.clone()
+    }
+
     /// Queues that are held by lanes now.
     pub fn open_queues(&self) -> usize {
         self.script().open
@@ -138,6 +144,12 @@ impl Fetcher for ScriptedFetcher {
         }
         script.stops.extend_from_slice(partitions);
         Ok(())
+    }
+
+    fn forget(&mut self, topics: &BTreeSet<String>) -> BTreeSet<TopicPartition> {
+        let mut script = self.script();
+        script.forgotten.extend(topics.iter().cloned());
+        script.wakes.keys().cloned().collect()
     }
 
     fn fetching(&self) -> Vec<TopicPartition> {

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use crate::apart::{Blocking, BlockingBatches, Spawned};
 use crate::assign;
 use crate::builder::Builder;
-use crate::client::{Board, Mailbox, Message, Patterns, Setup, Spawn, spawn as start_thread};
+use crate::client::{Board, Mailbox, Message, Patterns, Reaper, Setup, Spawn, spawn as start_thread};
 use crate::config::{OffsetReset, Protocol};
 use crate::error::{Error, ErrorKind};
 use crate::failures::{Bucket, GiveUp};
-use crate::fetcher::NativeFetcher;
+use crate::fetcher::{MakeClient, NativeFetcher};
 use crate::handle::Handle;
 use crate::handler::{
     BatchOutcome, Batches, Batching, Closing, Handler, IntoBatchOutcome, IntoOutcome, MakeHandler, Outcome,
@@ -240,20 +240,10 @@ impl Consumer {
         let Self { builder, clients, patterns, received, mailbox, board, limit, ended } = self;
         let topic_client = fetching_client(&clients, clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make the fetcher: {error}")))?;
-        let fetcher = builder.fetcher.unwrap_or_else(|| {
-            let fetcher = NativeFetcher::new(topic_client.clone());
-            match clients.quiet_fetcher_config() {
-                None => Box::new(fetcher),
-                Some(config) => {
-                    let clients = clients.clone();
-                    let make = move || {
-                        let config = config.map_err(|error| error.to_string())?;
-                        fetching_client(&clients, config)
-                    };
-                    Box::new(fetcher.with_quiet(Box::new(make)))
-                }
-            }
-        });
+        let reaper = Reaper::default();
+        let fetcher = builder
+            .fetcher
+            .unwrap_or_else(|| Box::new(native_fetcher(&clients, topic_client.clone(), reaper.clone())));
         let mut keeper = JoinSet::new();
         if let Some(tokens) = clients.tokens.clone() {
             let to_thread = mailbox.clone();
@@ -324,6 +314,7 @@ impl Consumer {
             runtime: current_runtime()?,
             fetcher,
             topic_client,
+            reaper,
         };
         let how = Arc::new(Mutex::new(None));
         let put = how.clone();
@@ -336,6 +327,20 @@ impl Consumer {
         start_thread(setup, mailbox.clone(), received, done)
             .map_err(|error| Error::new(ErrorKind::Fatal, format!("could not start a thread: {error}")))?;
         Ok(Running { handle, how, has_ended, _stop: StopIfDropped(mailbox) })
+    }
+}
+
+/// Fetches with librdkafka. The first of its clients is there, as it is what looks for topics.
+fn native_fetcher(clients: &Clients, first: Arc<Client>, reaper: Reaper) -> NativeFetcher {
+    let make = |config: fn(&Clients) -> Result<Config, Error>| -> MakeClient {
+        let clients = clients.clone();
+        Box::new(move || fetching_client(&clients, config(&clients).map_err(|error| error.to_string())?))
+    };
+    let fetcher = NativeFetcher::new(first, make(Clients::fetcher_config), reaper);
+    if clients.has_quiet_fetcher() {
+        fetcher.with_quiet(make(Clients::quiet_fetcher_config))
+    } else {
+        fetcher
     }
 }
 

@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Fenced,
     /// The broker refused the group, a topic or the credentials, or the group has another rebalance protocol.
     Refused,
-    /// A partition has no committed offset, or one out of range, and [`OffsetReset::Error`] was asked for.
+    /// A partition has no committed offset, or one below its log's start, and [`OffsetReset::Error`] was asked for.
     ///
     /// [`OffsetReset::Error`]: crate::OffsetReset::Error
     NoOffset,

@@ -85,7 +85,8 @@
 //! or a time, in no group: for tools that read a topic once, for replicas that each read all of it, and where the position is
 //! kept somewhere else. Lanes, order, failures, hooks and handles are the same; nothing is committed, so what a handle
 //! asks of a group is refused with [`ErrorKind::Config`](crate::ErrorKind::Config). The principal needs no
-//! permission for any group.
+//! permission for any group, only to READ its topics; where it has none, librdkafka asks twice a second in vain for the
+//! coordinator of `laneway-without-a-group`, which is to be seen nowhere but in the log of a broker that logs what it denies.
 //!
 //! # Consumers and runtimes
 //!
@@ -135,8 +136,13 @@
 //! A topic that is deleted and made again has the same name and is another one, which its id says (from Kafka 2.8 on): its
 //! lanes go on at its beginning, also where its log is long enough for the offset that they stood at, and nothing that was
 //! finished of the old one counts. That is told by [`Event::Error`](crate::Event::Error). It is noticed at the latest when
-//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). librdkafka goes on fetching such a topic only if its
-//! partitions' leader epochs are not lower than the old ones' were: where leaders had moved, start the consumer anew.
+//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). The native clients that fetched the old one are
+//! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
+//! are, and only what was fetched ahead of them is fetched again.
+//!
+//! A topic for dead letters or retries is written to by a producer, which is not replaced: where such a topic is made again
+//! with its leader on another node, and leaders had moved before, start the consumer anew. Until then it is told that its
+//! records can't be written, and they wait.
 //!
 //! # Properties
 //!
@@ -173,7 +179,9 @@
 //!
 //! After an unclean election of a leader a log may end below what was read of it, and hold other records there. By the
 //! leader epochs, which go along with every commit, that is noticed under way and at a start: it is told, and reading goes
-//! on where the log was cut off, so that nothing that was written since is left out.
+//! on where the log was cut off, so that nothing that was written since is left out. Where an offset was committed without
+//! a leader epoch (by a tool, or another client) Kafka's protocol lets nobody know: above the log's end it is told, and
+//! reading goes on at the end; where the log has grown past it again, reading goes on at the offset.
 //!
 //! A batch that is damaged (set `check.crcs` to have that noticed in all cases) or can't be decompressed stops its partition
 //! there: it is named in an event, once a minute, and read again at most every 10 s, in case another replica has it whole.

@@ -65,13 +65,16 @@ impl Clients {
         config(&self.fetcher)
     }
 
-    /// For what brings little: its requests wait at the broker until there is something. `None`: it was told how long
-    /// all requests wait.
-    pub(crate) fn quiet_fetcher_config(&self) -> Option<Result<Config, Error>> {
-        let (waits, others): (Vec<_>, Vec<_>) =
-            self.fetcher.iter().cloned().partition(|(key, _)| key == WAIT);
+    /// Whether what brings little has a client of its own: it was not told how long all requests wait.
+    pub(crate) fn has_quiet_fetcher(&self) -> bool {
         // One is Laneway's own.
-        (waits.len() == 1).then(|| config(&others))
+        self.fetcher.iter().filter(|(key, _)| key == WAIT).count() == 1
+    }
+
+    /// For what brings little: its requests wait at the broker until there is something.
+    pub(crate) fn quiet_fetcher_config(&self) -> Result<Config, Error> {
+        let others = self.fetcher.iter().filter(|(key, _)| key != WAIT);
+        config(&others.cloned().collect::<Vec<_>>())
     }
 
     /// For the producer of dead letters: nothing twice, nothing lost.

@@ -8,10 +8,10 @@ mod support;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use laneway::{Consumer, Event, Protocol, Record};
+use laneway::{Consumer, Event, OffsetReset, Protocol, Record};
 use laneway_testing::history::Recorder;
 use laneway_testing::{Producer, Reader, RealKafka, RealOptions, real_kafka_or_skip, unique, wait_until};
 
@@ -115,6 +115,38 @@ fn a_start_that_has_moved_past_the_commit_is_where_reading_goes_on() {
     assert_eq!(member.leave().finished, 20);
 }
 
+/// Such as a tool commits it: without a leader epoch, by which one could know where the log was cut off.
+#[test]
+fn a_committed_offset_above_the_logs_end_is_told_and_reading_goes_on_at_the_end_whatever_the_reset() {
+    for reset in [OffsetReset::Earliest, OffsetReset::Latest, OffsetReset::Error] {
+        let Some(scene) = Scene::new("above", 1, Protocol::Cooperative) else { return };
+        scene.produce(10);
+        let all = [scene.partition(0)];
+        scene.admin().set_committed(&scene.group, &[(scene.partition(0), 50)]).expect("committed");
+        let said = Arc::new(Mutex::new(String::new()));
+        let kept = said.clone();
+        let consumer = Consumer::builder()
+            .brokers(&scene.brokers)
+            .group(&scene.group)
+            .topics([&scene.topic])
+            .offset_reset(reset)
+            .on_event(move |event| kept.lock().unwrap().push_str(&format!("{event:?}\n")))
+            .build()
+            .expect("a consumer");
+        let handle = consumer.handle();
+        let run = runtime().spawn(consumer.run(|_: Record| async {}));
+        let committed = || scene.admin().committed(&scene.group, &all).expect("an answer")[&all[0]].offset;
+        wait_until(SOON, "the end is committed", || committed() == 10);
+        scene.produce(5);
+        wait_until(SOON, "what was written since is read", || committed() == 15);
+        handle.stop();
+        let summary = runtime().block_on(run).unwrap().expect("an end without an error");
+        let said = said.lock().unwrap();
+        assert_eq!((summary.finished, summary.uncommitted), (5, 0), "{said}");
+        assert!(said.contains("ends at 10, below the offset 50"), "{said}");
+    }
+}
+
 /// Flips a bit in the last byte of the second batch of a partition, under the broker's hands.
 fn damage(kafka: &RealKafka, topic: &str) {
     let path = kafka.data().join(format!("{topic}-0")).join("00000000000000000000.log");
@@ -141,13 +173,13 @@ fn a_damaged_batch_stops_its_lane_there_is_named_and_can_be_gone_past() {
         producer.flush().unwrap();
     }
     damage(kafka, "damaged");
-    let said = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let said = Arc::new(Mutex::new(Vec::<String>::new()));
     let kept = said.clone();
     let consumer = Consumer::builder()
         .brokers(kafka.brokers())
         .group("g")
         .topics(["damaged"])
-        .offset_reset(laneway::OffsetReset::Earliest)
+        .offset_reset(OffsetReset::Earliest)
         .property("check.crcs", "true")
         .on_event(move |event| {
             if let Event::Error { message } = event {

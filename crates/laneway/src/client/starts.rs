@@ -46,6 +46,8 @@ pub(crate) struct SearchResult {
     pub(crate) ends: BTreeMap<TopicPartition, i64>,
     /// A partition has no start, and none is to be made up for it.
     pub(crate) refused: Option<String>,
+    /// Where what is found is not what was wanted, and why.
+    pub(crate) notes: Vec<String>,
     /// Topics that turned out to be new ones.
     pub(crate) made_again: BTreeSet<String>,
 }
@@ -173,6 +175,7 @@ impl Search {
             metadata: Vec::new(),
             ends: BTreeMap::new(),
             refused: None,
+            notes: Vec::new(),
             made_again: rules.made_again.clone(),
         };
         for want in &self.wanted {
@@ -186,6 +189,11 @@ impl Search {
                 && !metadata.is_empty()
             {
                 result.metadata.push((want.partition.clone(), position, metadata));
+            }
+            if let (Some(stood), Ok(Found { position, from: From::End, missing: 0 })) =
+                (want.out_of_range, &found)
+            {
+                result.notes.push(above_the_end(&want.partition, stood.offset, position.offset));
             }
             if let Err(NotFound::Refused(reason)) = &found {
                 result.refused.get_or_insert_with(|| reason.clone());
@@ -251,6 +259,14 @@ impl Search {
         let end = answer(&self.ends, partition, "its log's end")?.offset;
         Ok(Log { start, end })
     }
+}
+
+/// Of a log that was cut off, where no leader epoch tells where.
+fn above_the_end(partition: &TopicPartition, offset: i64, end: i64) -> String {
+    format!(
+        "the log of {partition} ends at {end}, below the offset {offset}: it is read on at its end. If it was cut \
+         off and has grown again since, what was written meanwhile is left out"
+    )
 }
 
 /// Asks what is committed on a thread of its own, as the question waits: see [`Client::committed`]. An error: there is

@@ -114,6 +114,9 @@ impl World {
                 ));
             }
         }
+        for note in &result.notes {
+            self.error(note.clone());
+        }
         if let Some(reason) = &result.refused {
             self.trouble.get_or_insert((ErrorKind::NoOffset, reason.clone()));
         }
@@ -124,6 +127,9 @@ impl World {
     /// known any more.
     pub(super) fn note_topic_ids(&mut self, ids: &[(String, TopicId)]) -> BTreeSet<String> {
         let made_again = self.topic_ids.note(ids);
+        if !made_again.is_empty() {
+            self.forget_in_fetcher(&made_again);
+        }
         self.ended.retain(|partition, _| !made_again.contains(&*partition.topic));
         self.ends.retain(|partition, _| !made_again.contains(&*partition.topic));
         for topic in &made_again {
@@ -135,6 +141,14 @@ impl World {
             self.error(message);
         }
         made_again
+    }
+
+    /// The fetcher forgets these topics. Lanes, also of other topics, are started again for that, where they stand.
+    pub(super) fn forget_in_fetcher(&mut self, topics: &BTreeSet<String>) {
+        let moved = self.fetcher.forget(topics);
+        let is_moved = |lane: &&LaneId| moved.contains(&lane.partition);
+        let lanes: Vec<LaneId> = self.lanes.keys().filter(is_moved).cloned().collect();
+        lanes.iter().for_each(|lane| self.go_back(lane));
     }
 
     /// What the membership client has ended itself with.

@@ -5,6 +5,7 @@
 
 mod native;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use laneway_core::{Position, TopicPartition};
 
 use crate::record::Batch;
 
-pub(crate) use native::NativeFetcher;
+pub(crate) use native::{MakeClient, NativeFetcher};
 
 /// Called when a queue that was empty is no longer. May be called from any thread, with locks of the
 /// fetcher's held: it may only wake.
@@ -52,6 +53,13 @@ pub trait Fetcher: Send {
     /// # Errors
     /// When the client refuses. The partitions may then still be fetched.
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError>;
+
+    /// These topics were deleted and made again: what is known of the old ones is to go. Answers with the partitions, of any
+    /// topic, that must be started again for that. Until they are, they are fetched as before.
+    fn forget(&mut self, topics: &BTreeSet<String>) -> BTreeSet<TopicPartition> {
+        let _ = topics;
+        BTreeSet::new()
+    }
 
     /// What is being fetched, as the client itself says.
     fn fetching(&self) -> Vec<TopicPartition>;

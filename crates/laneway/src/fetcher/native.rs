@@ -5,6 +5,10 @@
 //! whose queue has just been emptied would get nothing for half a second. Where the wait is short there are requests
 //! all the time. So there are two clients: one whose requests hardly wait, for what has much to read, and one for the
 //! rest. Most of the time the first one has nothing to fetch, and asks for nothing.
+//!
+//! A client keeps the leader epochs of its topics for as long as it lives, and takes lower ones for old news, also those of
+//! another topic of the same name (rdkafka_topic.c, `rd_kafka_toppar_leader_update`): it would go on asking with an epoch
+//! that no broker knows. So a client that knows a topic that was made again is replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,18 +16,24 @@ use std::sync::Arc;
 use laneway_core::{Position, TopicPartition};
 
 use super::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake};
+use crate::client::Reaper;
 use crate::record::Batch;
 use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
 
 /// Fetches with native clients of its own.
 pub(crate) struct NativeFetcher {
-    busy: Native,
+    busy: Source,
     /// For what brings little. Where there is none, the other one fetches everything.
-    quiet: Option<Native>,
-    /// Makes it, when it is needed first.
-    make_quiet: Option<MakeClient>,
-    /// What it was told to fetch.
-    of_quiet: BTreeSet<TopicPartition>,
+    quiet: Option<Source>,
+    /// Clients that were replaced, until nothing is left of them.
+    former: Vec<Native>,
+    reaper: Reaper,
+}
+
+/// A client that is made when it is needed, first or anew.
+struct Source {
+    native: Option<Native>,
+    make: MakeClient,
 }
 
 /// A client, and what it delivers to nobody.
@@ -31,10 +41,14 @@ pub(crate) struct NativeFetcher {
 struct Native {
     client: Arc<Client>,
     main: Queue,
+    /// What it was told to fetch.
+    fetches: BTreeSet<TopicPartition>,
+    /// The topics that it knows: those that it was ever told to fetch anything of. `None`: all, as it looks for topics.
+    topics: Option<BTreeSet<Arc<str>>>,
 }
 
-/// Makes a client that fetches, as the first one was made.
-pub(crate) type MakeClient = Box<dyn FnOnce() -> Result<Arc<Client>, String> + Send>;
+/// Makes a client that fetches.
+pub(crate) type MakeClient = Box<dyn Fn() -> Result<Arc<Client>, String> + Send>;
 
 /// The split queue of one partition, for one assignment of it.
 #[derive(Debug)]
@@ -45,30 +59,73 @@ struct NativePartition {
 }
 
 impl NativeFetcher {
-    /// Takes a client that nobody subscribes or assigns anything. It was made with
-    /// `auto.offset.reset=error`, so that a reset is seen and not done, and `enable.partition.eof=true`.
-    pub(crate) fn new(client: Arc<Client>) -> Self {
-        Self { busy: Native::new(client), quiet: None, make_quiet: None, of_quiet: BTreeSet::new() }
+    /// Takes a client that nobody subscribes or assigns anything, and that looks for topics. It was made with
+    /// `auto.offset.reset=error`, so that a reset is seen and not done, and `enable.partition.eof=true`; others like it
+    /// are made with `make`.
+    pub(crate) fn new(client: Arc<Client>, make: MakeClient, reaper: Reaper) -> Self {
+        let first = Native::new(client, None);
+        let busy = Source { native: Some(first), make };
+        Self { busy, quiet: None, former: Vec::new(), reaper }
     }
 
     /// Has a second client, whose requests wait, for what brings little.
     pub(crate) fn with_quiet(self, make: MakeClient) -> Self {
-        Self { make_quiet: Some(make), ..self }
+        Self { quiet: Some(Source { native: None, make }), ..self }
     }
 
     fn clients(&self) -> impl Iterator<Item = &Native> {
-        std::iter::once(&self.busy).chain(&self.quiet)
+        let sources = std::iter::once(&self.busy).chain(&self.quiet);
+        sources.filter_map(|source| source.native.as_ref()).chain(&self.former)
+    }
+
+    /// Lets those go that were replaced and fetch nothing, and of which nobody has a queue or a record. The first one
+    /// stays, as it is asked for topics and offsets.
+    fn let_go(&mut self) {
+        let (over, former) = std::mem::take(&mut self.former).into_iter().partition(Native::is_over);
+        self.former = former;
+        over.into_iter().for_each(|native: Native| self.reaper.take(native));
+    }
+}
+
+impl Source {
+    fn start(
+        &mut self,
+        partition: &TopicPartition,
+        from: Position,
+        wake: Wake,
+    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
+        let native = match &mut self.native {
+            Some(native) => native,
+            none => {
+                let made = (self.make)().map_err(|error| {
+                    let what = format!("a client that fetches could not be made: {error}");
+                    FetchError::new(FetchErrorKind::Other, what)
+                })?;
+                none.insert(Native::new(made, Some(BTreeSet::new())))
+            }
+        };
+        let queue = native.start(partition, from, wake)?;
+        native.fetches.insert(partition.clone());
+        Ok(queue)
     }
 }
 
 impl Native {
-    fn new(client: Arc<Client>) -> Self {
+    fn new(client: Arc<Client>, topics: Option<BTreeSet<Arc<str>>>) -> Self {
         let main = client.consumer_queue();
-        Self { client, main }
+        Self { client, main, fetches: BTreeSet::new(), topics }
+    }
+
+    fn knows(&self, topics: &BTreeSet<String>) -> bool {
+        self.topics.as_ref().is_none_or(|known| known.iter().any(|topic| topics.contains(&**topic)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN
     }
 
     fn start(
-        &self,
+        &mut self,
         partition: &TopicPartition,
         from: Position,
         wake: Wake,
@@ -80,6 +137,9 @@ impl Native {
         if from.offset < 0 {
             // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
             return Err(failed(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative")));
+        }
+        if let Some(topics) = &mut self.topics {
+            topics.insert(partition.topic.clone());
         }
         // In this order: what is assigned before its queue is split is delivered to the main queue.
         let handle = self.client.partition_handle(partition).map_err(failed)?;
@@ -140,25 +200,22 @@ impl Fetcher for NativeFetcher {
         from: Position,
         wake: Wake,
     ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        if let Some(make) = self.make_quiet.take() {
-            let made = make().map_err(|error| {
-                let what = format!("the client for quiet partitions could not be made: {error}");
-                FetchError::new(FetchErrorKind::Other, what)
-            })?;
-            self.quiet = Some(Native::new(made));
-        }
-        let Some(client) = &self.quiet else { return self.busy.start(partition, from, wake) };
-        let queue = client.start(partition, from, wake)?;
-        self.of_quiet.insert(partition.clone());
-        Ok(queue)
+        self.quiet.as_mut().unwrap_or(&mut self.busy).start(partition, from, wake)
     }
 
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
-        let Some(client) = &self.quiet else { return self.busy.stop(partitions) };
-        let (of_quiet, of_busy): (Vec<_>, Vec<_>) =
-            partitions.iter().cloned().partition(|partition| self.of_quiet.remove(partition));
-        let stopped = client.stop(&of_quiet);
-        self.busy.stop(&of_busy).and(stopped)
+        let (mut left, mut stopped) = (partitions.to_vec(), Ok(()));
+        let others = self.quiet.iter_mut().filter_map(|source| source.native.as_mut());
+        for native in others.chain(&mut self.former) {
+            let its;
+            (its, left) = left.into_iter().partition(|partition| native.fetches.remove(partition));
+            stopped = stopped.and(native.stop(&its));
+        }
+        let Some(native) = &mut self.busy.native else { return stopped };
+        for partition in &left {
+            native.fetches.remove(partition);
+        }
+        native.stop(&left).and(stopped)
     }
 
     fn fetching(&self) -> Vec<TopicPartition> {
@@ -166,7 +223,18 @@ impl Fetcher for NativeFetcher {
     }
 
     fn poll(&mut self) -> Vec<FetcherEvent> {
-        self.clients().flat_map(Native::poll).collect()
+        let events = self.clients().flat_map(Native::poll).collect();
+        self.let_go();
+        events
+    }
+
+    fn forget(&mut self, topics: &BTreeSet<String>) -> BTreeSet<TopicPartition> {
+        let sources = std::iter::once(&mut self.busy).chain(&mut self.quiet);
+        let knowing = sources.filter_map(|source| source.native.take_if(|native| native.knows(topics)));
+        let knowing: Vec<Native> = knowing.collect();
+        let moved = knowing.iter().flat_map(|native| native.fetches.clone()).collect();
+        self.former.extend(knowing);
+        moved
     }
 }
 
@@ -234,6 +302,9 @@ fn kind(code: i32) -> FetchErrorKind {
     }
 }
 
+/// So many references to a client are a [`Native`]'s own: its queue has one.
+const OWN: usize = 2;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -251,7 +322,24 @@ mod tests {
     }
 
     fn fetcher(cluster: &MockCluster) -> NativeFetcher {
-        NativeFetcher::new(cluster.client(&[]))
+        NativeFetcher::new(cluster.client(&[]), Box::new(|| Err("no other one".into())), Reaper::default())
+    }
+
+    /// The client for what has much to read.
+    fn busy_client(fetcher: &NativeFetcher) -> &Arc<Client> {
+        &fetcher.busy.native.as_ref().unwrap().client
+    }
+
+    /// Makes clients, and counts them.
+    fn maker(cluster: &MockCluster, clients: usize) -> (Arc<AtomicUsize>, MakeClient) {
+        let made = Arc::new(AtomicUsize::new(0));
+        let (count, clients) = (made.clone(), (0..clients).map(|_| cluster.client(&[])).collect::<Vec<_>>());
+        let clients = std::sync::Mutex::new(clients);
+        let make = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            clients.lock().unwrap().pop().ok_or_else(|| "no more clients".to_owned())
+        };
+        (made, Box::new(make))
     }
 
     fn start(fetcher: &mut NativeFetcher, partition: &TopicPartition, at: i64) -> Box<dyn PartitionQueue> {
@@ -295,7 +383,7 @@ mod tests {
 
     /// Waits until librdkafka has as many things for a partition, without taking any.
     fn wait_for_waiting(fetcher: &NativeFetcher, partition: &TopicPartition, count: usize) {
-        wait_for("a full queue", || (fetcher.busy.client.waiting(partition) >= count).then_some(()));
+        wait_for("a full queue", || (busy_client(fetcher).waiting(partition) >= count).then_some(()));
     }
 
     #[test]
@@ -371,13 +459,8 @@ mod tests {
     #[test]
     fn what_is_quiet_is_fetched_by_a_client_of_its_own() {
         let cluster = MockCluster::new("t", 2);
-        let made = Arc::new(AtomicUsize::new(0));
-        let (second, count) = (cluster.client(&[]), made.clone());
-        let make = move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            Ok(second)
-        };
-        let mut fetcher = NativeFetcher::new(cluster.client(&[])).with_quiet(Box::new(make));
+        let (made, make) = maker(&cluster, 1);
+        let mut fetcher = fetcher(&cluster).with_quiet(make);
         for number in 0..2 {
             cluster.produce_plain(&partition(number), &["a", "b", "c"]);
         }
@@ -389,7 +472,7 @@ mod tests {
         let mut other = quiet(&mut fetcher, 1, 1);
         assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), [0, 1, 2]);
         assert_eq!(offsets(&take_to_end(&mut fetcher, other.as_mut()).0), [1, 2]);
-        assert_eq!(fetcher.busy.client.assignment().unwrap(), [partition(0)]);
+        assert_eq!(busy_client(&fetcher).assignment().unwrap(), [partition(0)]);
         assert_eq!(fetcher.fetching(), [partition(0), partition(1)]);
 
         // From one to the other, and back.
@@ -398,11 +481,51 @@ mod tests {
             drop(busy);
             busy = if is_quiet { quiet(&mut fetcher, 0, at) } else { start(&mut fetcher, &partition(0), at) };
             assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), (at..3).collect::<Vec<_>>());
-            assert_eq!(fetcher.busy.client.assignment().unwrap().is_empty(), is_quiet);
+            assert_eq!(busy_client(&fetcher).assignment().unwrap().is_empty(), is_quiet);
         }
         fetcher.stop(&[partition(0), partition(1)]).unwrap();
         assert!(fetcher.fetching().is_empty());
         assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_client_that_knows_a_topic_that_is_to_be_forgotten_is_replaced_and_let_go() {
+        let cluster = MockCluster::new("t", 2);
+        let (made, make) = maker(&cluster, 2);
+        let named = |topic: &str| BTreeSet::from([topic.to_owned()]);
+        let mut fetcher = NativeFetcher::new(cluster.client(&[]), make, Reaper::default());
+        cluster.produce_plain(&partition(0), &["a"]);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        let (mut held, _) = take_to_end(&mut fetcher, queue.as_mut());
+        for round in 1..3 {
+            let former = Arc::downgrade(busy_client(&fetcher));
+            assert_eq!(fetcher.forget(&named("t")), BTreeSet::from([partition(0)]));
+            assert!(fetcher.forget(&named("t")).is_empty());
+            // What it fetches goes on until it is started again.
+            cluster.produce_plain(&partition(0), &["b"]);
+            let next = wait_for("a record", || {
+                assert!(fetcher.poll().is_empty());
+                records(&queue.take(1)).pop()
+            });
+            assert_eq!((fetcher.fetching(), next.offset()), (vec![partition(0)], round));
+            fetcher.stop(&[partition(0)]).unwrap();
+            drop((queue, next));
+            queue = start(&mut fetcher, &partition(0), 0);
+            assert_eq!(made.load(Ordering::SeqCst), round as usize);
+            // As long as somebody has a record it is there.
+            fetcher.poll();
+            assert_eq!(fetcher.former.len(), 1);
+            held = take_to_end(&mut fetcher, queue.as_mut()).0;
+            fetcher.poll();
+            assert!(fetcher.former.is_empty());
+            wait_for("its end", || former.upgrade().is_none().then_some(()));
+        }
+        assert_eq!(offsets(&held), [0, 1, 2]);
+        assert!(fetcher.forget(&named("u")).is_empty(), "it knows nothing of that one");
+        assert_eq!(fetcher.fetching(), [partition(0)]);
+        let none = fetcher.forget(&named("t")).len();
+        let error = fetcher.start(&partition(1), Position::at(0), Arc::new(|| {})).err().unwrap();
+        assert!(none == 1 && error.message.contains("no more clients"), "{error}");
     }
 
     #[test]
@@ -552,7 +675,7 @@ mod tests {
         let mut fetcher = fetcher(&cluster);
         let mut queue = start(&mut fetcher, &partition(0), 0);
         let (fetched, _) = take_to_end(&mut fetcher, queue.as_mut());
-        let client = Arc::downgrade(&fetcher.busy.client);
+        let client = Arc::downgrade(busy_client(&fetcher));
         drop((fetcher, queue, cluster));
         assert!(client.upgrade().is_some());
         std::thread::scope(|scope| {

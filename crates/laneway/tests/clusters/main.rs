@@ -4,6 +4,7 @@
 mod dead_letters;
 #[path = "../logged/mod.rs"]
 mod logged;
+mod made_again;
 #[path = "../real/support.rs"]
 #[allow(dead_code)]
 mod support;

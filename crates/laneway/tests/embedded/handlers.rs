@@ -279,7 +279,8 @@ fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothin
     assert_eq!(bench.committed(0), 3);
 }
 
-/// A partition that has more to read, of which nothing comes, and no error: it is fetched anew, and told.
+/// A partition that has more to read, of which nothing comes, and no error: it is fetched anew, by a client that knows
+/// nothing of its topic, and told.
 #[test]
 fn a_lane_of_which_nothing_comes_is_fetched_anew() {
     let bench = Bench::new(2);
@@ -291,8 +292,12 @@ fn a_lane_of_which_nothing_comes_is_fetched_anew() {
     let running =
         bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
     // One that takes little is started again for that, before.
-    let starts = || bench.fetcher.starts().iter().filter(|(of, _)| *of == bench.partition(0)).count();
-    wait_until(LONG, "it is quiet", || starts() == 2);
+    let starts = |number| {
+        let partition = bench.partition(number);
+        bench.fetcher.starts().iter().filter(|(of, _)| *of == partition).count()
+    };
+    wait_until(LONG, "it is quiet", || starts(0) == 2);
+    assert!(bench.fetcher.forgotten().is_empty());
     wait_until(Duration::from_secs(60), "it is told", || !bench.errors().is_empty());
     let errors = bench.errors();
     assert!(errors.len() == 1 && errors[0].starts_with("nothing came of"), "{errors:?}");
@@ -300,7 +305,10 @@ fn a_lane_of_which_nothing_comes_is_fetched_anew() {
         errors[0].contains(&format!("{}-0@1", bench.topic)) && errors[0].contains("from offset 0 to 3"),
         "{errors:?}"
     );
-    wait_until(LONG, "it is fetched anew", || starts() == 3);
+    assert_eq!(bench.fetcher.forgotten(), [bench.topic.as_str()]);
+    wait_until(LONG, "it is fetched anew, and what the same client fetches", || {
+        starts(0) == 3 && starts(1) == 3
+    });
     bench.fetcher.deliver(&bench.partition(0), 0..3, Some(3));
     wait_until(LONG, "the records are committed", || bench.committed(0) == 3);
     bench.end(running);

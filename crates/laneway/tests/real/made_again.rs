@@ -2,14 +2,16 @@
 //! offsets of the old one say nothing of it, and it is read from its beginning.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use laneway::{Consumer, Event, OffsetReset, Protocol, Record, Start};
-use laneway_testing::{Producer, try_wait_until};
+use laneway::{Consumer, Event, OffsetReset, Protocol, Record, Start, TopicPartition};
+use laneway_testing::history::Recorder;
+use laneway_testing::{Producer, RealKafka, try_wait_until};
 use tokio::sync::Semaphore;
 
-use crate::support::{PROTOCOLS, Scene, runtime};
+use crate::support::{PROTOCOLS, Scene, own_kafka, runtime};
 
 /// What was handled: how often each payload, by partition.
 type Seen = Arc<Mutex<BTreeMap<(i32, String), u32>>>;
@@ -78,6 +80,54 @@ fn a_stop_in_the_middle_of_what_is_left_of_the_old_topic_commits_nothing_of_it()
     }
 }
 
+/// The broker was started again under the old one, which raises the leader epochs: those of the new one are lower, and
+/// librdkafka takes them for old news.
+#[test]
+fn of_a_topic_that_is_made_again_with_lower_leader_epochs_everything_is_read_once() {
+    let Some(kafka) = own_kafka() else { return };
+    for (old, new) in [(200, 20), (20, 200)] {
+        let runs: Vec<_> = readers().map(|reader| Run::start_on(&kafka, reader, old)).collect();
+        kafka.kill();
+        kafka.start_again().expect("the broker is back");
+        let risen: Vec<_> = runs.iter().map(|run| run.risen_epoch(old)).collect();
+        for (run, risen) in runs.into_iter().zip(risen) {
+            run.make_again(new);
+            let epoch = run.epoch.clone();
+            run.expect(new, if new > old { 2 } else { 1 });
+            assert!(
+                epoch.load(Ordering::Acquire) < risen,
+                "the new topic's epoch is {epoch:?}, not below {risen}"
+            );
+        }
+    }
+    kafka.kill();
+}
+
+/// The clients that fetch are replaced, and fetch another topic as well.
+#[test]
+fn while_a_topic_is_made_again_another_one_is_read_on_and_each_of_its_records_once() {
+    for reader in readers() {
+        let protocol = reader.unwrap_or(Protocol::Consumer);
+        let Some(scene) = Scene::new("made", 2, protocol) else { return };
+        let run = Run::start_in(scene, reader, 20, None, BESIDE);
+        run.make_again(20);
+        run.wait_to_hear("made again");
+        let beside = run.beside.clone();
+        let before = beside.lock().unwrap().len();
+        assert!(before < 2 * BESIDE, "{reader:?}: everything was read before");
+        let is_read = || beside.lock().unwrap().len() >= 2 * BESIDE;
+        let came = try_wait_until(LONG, "the other topic is read", is_read);
+        assert!(came.is_ok(), "{reader:?}: {came:?}; it said {}", run.said.lock().unwrap());
+        run.expect(20, 1);
+        let mut read = beside.lock().unwrap().clone();
+        println!("{reader:?}: {before} of the other topic were read before, {} after", read.len() - before);
+        read.sort();
+        let end = i64::try_from(BESIDE).unwrap();
+        let all: Vec<_> = (0..2).flat_map(|number| (0..end).map(move |offset| (number, offset))).collect();
+        assert!(read == all, "{reader:?}: {} records of {}", read.len(), all.len());
+    }
+}
+
 /// In each protocol, and without a group.
 fn readers() -> impl Iterator<Item = Option<Protocol>> {
     PROTOCOLS.into_iter().map(Some).chain([None])
@@ -88,6 +138,10 @@ struct Run {
     reader: Option<Protocol>,
     seen: Seen,
     said: Arc<Mutex<String>>,
+    /// Partition and offset of each record of the other topic that was handled.
+    beside: Arc<Mutex<Vec<(i32, i64)>>>,
+    /// The leader epoch of the record that was handled last.
+    epoch: Arc<AtomicI32>,
     /// What the handlers of slow records wait for.
     go_on: Arc<Semaphore>,
     handle: laneway::Handle,
@@ -103,24 +157,55 @@ impl Run {
     /// Likewise; the handlers of the records with this payload wait for a permit each.
     fn start_with(reader: Option<Protocol>, records: usize, slow: Option<&'static str>) -> Option<Self> {
         let scene = Scene::new("made", 2, reader.unwrap_or(Protocol::Consumer))?;
-        produce(&scene, "old", records);
+        Some(Self::start_in(scene, reader, records, slow, 0))
+    }
+
+    /// As [`start`](Self::start), on a broker of the test's own.
+    fn start_on(kafka: &RealKafka, reader: Option<Protocol>, records: usize) -> Self {
+        let protocol = reader.unwrap_or(Protocol::Consumer);
+        let scene = Scene::on(kafka, "made", 2, protocol, Recorder::in_memory(), None);
+        Self::start_in(scene, reader, records, None, 0)
+    }
+
+    /// Likewise; there is another topic beside it, with so many records in each of two partitions, which take a
+    /// millisecond or two each.
+    fn start_in(
+        scene: Scene,
+        reader: Option<Protocol>,
+        records: usize,
+        slow: Option<&'static str>,
+        beside: usize,
+    ) -> Self {
+        let topics = [scene.topic.clone(), format!("{}-beside", scene.topic)];
+        let topics = &topics[..if beside > 0 { 2 } else { 1 }];
+        if let [_, other] = topics {
+            scene.admin().create_topic(other, 2, &[]).expect("another topic");
+            produce(&scene, other, &"large".repeat(800), beside);
+        }
+        produce(&scene, &scene.topic, "old", records);
+        let of_all =
+            || topics.iter().flat_map(|topic| (0..2).map(|it| TopicPartition::new(topic.as_str(), it)));
         let builder = Consumer::builder()
             .brokers(&scene.brokers)
             // What is there when it begins is not read with `latest`; what is made later is.
             .offset_reset(OffsetReset::Latest)
             .property("topic.metadata.refresh.interval.ms", "500")
+            // Most of the other topic is still to be fetched when this one is made again.
+            .memory(8 << 20)
             .commit_interval(Duration::from_millis(100));
         let builder = match reader {
             Some(protocol) => {
-                let beginning: Vec<_> = (0..2).map(|number| (scene.partition(number), 0)).collect();
+                let beginning: Vec<_> = of_all().map(|partition| (partition, 0)).collect();
                 scene.admin().set_committed(&scene.group, &beginning).expect("committed");
-                builder.group(&scene.group).topics([&scene.topic]).protocol(protocol)
+                builder.group(&scene.group).topics(topics).protocol(protocol)
             }
-            None => builder.assign((0..2).map(|number| (scene.partition(number), Start::Beginning))),
+            None => builder.assign(of_all().map(|partition| (partition, Start::Beginning))),
         };
         let (seen, said) = (Seen::default(), Arc::new(Mutex::new(String::new())));
-        let go_on = Arc::new(Semaphore::new(0));
-        let (noted, told, begun) = (seen.clone(), said.clone(), Instant::now());
+        let (beside, topic) = (Arc::new(Mutex::new(Vec::new())), scene.topic.clone());
+        let read_beside = beside.clone();
+        let (go_on, epoch) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicI32::new(-1)));
+        let (noted, told, begun, newest) = (seen.clone(), said.clone(), Instant::now(), epoch.clone());
         let consumer = builder
             .on_event(move |event: &Event| {
                 told.lock().unwrap().push_str(&format!("{:?} {event:?}\n", begun.elapsed()));
@@ -131,18 +216,40 @@ impl Run {
         let run = runtime().spawn(consumer.run(move |record: Record| {
             let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
             let is_slow = slow == Some(payload.as_str());
-            *noted.lock().unwrap().entry((record.partition(), payload)).or_default() += 1;
+            let is_beside = record.topic() != topic;
+            if is_beside {
+                read_beside.lock().unwrap().push((record.partition(), record.offset()));
+            } else {
+                newest.store(record.leader_epoch().unwrap_or(-1), Ordering::Release);
+                *noted.lock().unwrap().entry((record.partition(), payload)).or_default() += 1;
+            }
             let permits = permits.clone();
             async move {
+                if is_beside {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 if is_slow {
                     permits.acquire().await.expect("a semaphore that is open").forget();
                 }
             }
         }));
-        let new = Self { scene, reader, seen, said, go_on, handle, run };
+        let new = Self { scene, reader, seen, said, beside, epoch, go_on, handle, run };
         new.wait("the old topic is read", |seen| seen.len() == 2 * records);
         new.seen.lock().unwrap().clear();
-        Some(new)
+        new
+    }
+
+    /// The leader epoch of what is produced now that the broker was started again. It is read and forgotten.
+    fn risen_epoch(&self, records: usize) -> i32 {
+        produce(&self.scene, &self.scene.topic, "risen", 1);
+        let is_risen = |seen: &BTreeMap<(i32, String), u32>| {
+            seen.keys().filter(|(_, payload)| payload == "risen 0").count() == 2
+        };
+        self.wait("what is produced in the new epoch is read", is_risen);
+        let epoch = self.epoch.load(Ordering::Acquire);
+        assert!(epoch > 0, "{:?}: the leader epoch behind {records} records is {epoch}", self.reader);
+        self.seen.lock().unwrap().clear();
+        epoch
     }
 
     fn wait(&self, what: &str, is_so: impl Fn(&BTreeMap<(i32, String), u32>) -> bool) {
@@ -169,7 +276,7 @@ impl Run {
 
     fn make_new(&self, records: usize) {
         self.scene.admin().create_topic(&self.scene.topic, 2, &[]).expect("made again");
-        produce(&self.scene, "new", records);
+        produce(&self.scene, &self.scene.topic, "new", records);
     }
 
     /// All records of the new topic are handled, none more than so often, and committed.
@@ -192,19 +299,22 @@ impl Run {
         let (highest, all) = (seen.values().max().unwrap(), seen.values().sum::<u32>());
         println!("{:?}: {all} handled of {}, none more than {highest} times", self.reader, 2 * records);
         assert!(seen.keys().all(|(_, payload)| payload.starts_with("new")), "{said}");
+        assert!(!said.contains("nothing came of"), "{:?}: it was silent; it said {said}", self.reader);
         assert!(*highest <= most, "{:?}: one was handled {highest} times; it said {said}", self.reader);
     }
 }
 
-fn produce(scene: &Scene, what: &str, records: usize) {
+fn produce(scene: &Scene, topic: &str, what: &str, records: usize) {
     let producer = Producer::new(&scene.brokers, &[]).expect("a producer");
     for number in 0..records {
         for partition in 0..2 {
             let payload = format!("{what} {number}");
-            producer.send(&scene.topic, partition, None, Some(payload.as_bytes()), &[], None).expect("sent");
+            producer.send(topic, partition, None, Some(payload.as_bytes()), &[], None).expect("sent");
         }
     }
     producer.flush().expect("delivered");
 }
 
+/// Records of the other topic in each partition.
+const BESIDE: usize = 1_500;
 const LONG: Duration = Duration::from_secs(40);

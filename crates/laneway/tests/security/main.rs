@@ -7,9 +7,9 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use laneway::{Builder, ErrorKind, Protocol, StopReason, Token};
+use laneway::{Builder, ErrorKind, Protocol, Start, StopReason, Token, TopicPartition};
 use laneway_testing::{
     Admin, Operation, Permission, Producer, RealKafka, RealOptions, Resource, unique, wait_until,
 };
@@ -177,6 +177,42 @@ fn a_permission_that_is_missing_ends_the_consumer_and_is_named() {
         assert!(error.contains(&topic) && error.contains("READ the topic"), "{error}");
         admin.permit(&permission(Resource::Topic(topic.clone()), Operation::Read)).unwrap();
         reads(bob());
+    }
+}
+
+/// The client that fetches has the name of a group all the same, as librdkafka wants one, and looks for its coordinator.
+#[test]
+fn partitions_that_are_assigned_by_hand_are_read_without_a_permission_for_any_group() {
+    let Some(broker) = secured() else { return };
+    let admin = broker.admin();
+    let partition = TopicPartition::new(broker.topic(10), 0);
+    let topic = partition.topic.to_string();
+    let starts = || [Start::Beginning, Start::Time(0), Start::Offset(5), Start::End];
+    // Nothing at all; then in the order in which a consumer asks.
+    for operation in [None, Some(Operation::Describe)] {
+        if let Some(operation) = operation {
+            admin.permit(&permission(Resource::Topic(topic.clone()), operation)).unwrap();
+        }
+        let error = Running::start(broker.by_hand(&partition, Start::Beginning, "bob")).refused();
+        assert!(error.contains(&topic) && error.contains("READ the topic"), "{error}");
+    }
+    admin.permit(&permission(Resource::Topic(topic.clone()), Operation::Read)).unwrap();
+    let running = starts().map(|start| Running::start(broker.by_hand(&partition, start, "bob")));
+    for (running, records) in running.iter().zip([10, 10, 5, 0]) {
+        running.wait_to_hear("Assigned");
+        running.wait_for(records);
+    }
+    // For longer than what is refused at the start is tried.
+    let until = Instant::now() + Duration::from_secs(12);
+    wait_until(SOON, "a while", || Instant::now() >= until);
+    broker.produce(&topic, 10);
+    for (running, records) in running.into_iter().zip([20, 20, 15, 10]) {
+        running.wait_for(records);
+        let (said, begun) = (running.said(), Instant::now());
+        assert!(!said.contains("uthoriz") && !said.contains("Error"), "{said}");
+        let summary = running.stop();
+        assert_eq!((summary.finished, summary.unfinished, summary.uncommitted), (records, 0, 0), "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{said}");
     }
 }
 

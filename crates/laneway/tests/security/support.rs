@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use laneway::{Builder, Consumer, Error, ErrorKind, Event, Handle, OffsetReset, Record, Summary, Token};
+use laneway::{
+    Builder, Consumer, Error, ErrorKind, Event, Handle, OffsetReset, Record, Start, Summary, Token,
+    TopicPartition,
+};
 use laneway_testing::{Admin, Producer, RealKafka, RealOptions, try_wait_until, unique};
 use tokio::runtime::Runtime;
 
@@ -189,11 +192,12 @@ impl Secured {
 
     /// A consumer's settings, to one of the listeners.
     pub(crate) fn builder(&self, listener: &str, topic: &str) -> Builder {
-        let mut builder = Consumer::builder()
-            .brokers(self.kafka.listener(listener).expect(listener))
-            .group(unique("group"))
-            .topics([topic])
-            .offset_reset(OffsetReset::Earliest);
+        let builder = Consumer::builder().group(unique("group")).topics([topic]);
+        self.connect(builder.offset_reset(OffsetReset::Earliest), listener)
+    }
+
+    fn connect(&self, builder: Builder, listener: &str) -> Builder {
+        let mut builder = builder.brokers(self.kafka.listener(listener).expect(listener));
         let (protocol, tls) = match listener {
             "SASL" => ("sasl_plaintext", false),
             "SASLTLS" => ("sasl_ssl", true),
@@ -220,11 +224,21 @@ impl Secured {
         name: &str,
         password: &str,
     ) -> Builder {
-        self.builder(listener, topic)
-            .property("sasl.mechanism", mechanism)
-            .property("sasl.username", name)
-            .property("sasl.password", password)
+        with_password(self.builder(listener, topic), mechanism, name, password)
     }
+
+    /// The settings of one that reads a partition without a group, with a password.
+    pub(crate) fn by_hand(&self, partition: &TopicPartition, start: Start, name: &str) -> Builder {
+        let builder = Consumer::builder().assign([(partition.clone(), start)]);
+        with_password(self.connect(builder, "SASL"), "PLAIN", name, PASSWORD)
+    }
+}
+
+fn with_password(builder: Builder, mechanism: &str, name: &str, password: &str) -> Builder {
+    builder
+        .property("sasl.mechanism", mechanism)
+        .property("sasl.username", name)
+        .property("sasl.password", password)
 }
 
 /// A running consumer, and everything that it says.

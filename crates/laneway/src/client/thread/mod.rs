@@ -78,6 +78,8 @@ pub(crate) struct Setup {
     pub(crate) fetcher: Box<dyn Fetcher>,
     /// Looks for topics; the fetcher's own client, where it has one.
     pub(crate) topic_client: Arc<Client>,
+    /// Destroys clients, the fetcher's as well.
+    pub(crate) reaper: Reaper,
 }
 
 /// How a consumer's thread ends.
@@ -210,7 +212,7 @@ impl ClientThread {
             on_event: setup.on_event,
             last_commit: None,
             trouble: None,
-            reaper: Reaper::default(),
+            reaper: setup.reaper,
             finished_before: 0,
             paused: BTreeSet::new(),
             void: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! Lanes of which nothing comes although there is something to read. librdkafka tells of no error then, and there have been
-//! such states of it: so they are fetched anew.
+//! such states of it: so they are fetched anew, by a client that knows nothing of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use laneway_core::{LaneId, LaneStage, Pacing, TopicPartition};
@@ -52,6 +52,10 @@ impl ClientThread {
             }
             self.silences.insert(lane.clone(), silence);
         }
+        let topics: BTreeSet<_> = silent.iter().map(|(lane, ..)| lane.partition.topic.to_string()).collect();
+        if !topics.is_empty() {
+            self.world.forget_in_fetcher(&topics);
+        }
         for (lane, position, time) in silent {
             let end = ends.get(&lane.partition).copied().unwrap_or(-1);
             self.event(Event::Error {
@@ -65,7 +69,7 @@ impl ClientThread {
         }
     }
 
-    /// By the client for lanes that are read much, for a while: by another one than before, if it had little to read.
+    /// By the client for lanes that are read much, for a while.
     fn fetch_anew(&mut self, lane: &LaneId) {
         let now = self.world.fixed.started.elapsed();
         self.world.paces.insert(lane.clone(), Pacing::new(now));
