@@ -14,6 +14,22 @@ use crate::record::Batch;
 
 pub(crate) use native::NativeFetcher;
 
+/// The queue that starting a partition gave.
+pub type Started = Result<Box<dyn PartitionQueue>, FetchError>;
+
+/// Where a partition is to be started, as one of several.
+#[non_exhaustive]
+pub struct FetchStart {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset.
+    pub from: Position,
+    /// It brings little: it need not be asked for more often than there is something.
+    pub is_quiet: bool,
+    /// Called when there is something to take.
+    pub wake: Wake,
+}
+
 /// Called when a queue that was empty is no longer. May be called from any thread, with locks of the
 /// fetcher's held: it may only wake.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -27,24 +43,16 @@ pub trait Fetcher: Send {
     ///
     /// # Errors
     /// When the partition's queue can't be made or the fetch can't be started. Then nothing was started.
-    fn start(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError>;
+    fn start(&mut self, partition: &TopicPartition, from: Position, wake: Wake) -> Started;
 
-    /// The same for a partition that brings little: it need not be asked for more often than there is something.
-    ///
-    /// # Errors
-    /// As [`start`](Fetcher::start).
-    fn start_quiet(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        self.start(partition, from, wake)
+    /// Starts several partitions at once. Answers for each, in any order: one that can't be started keeps no other from
+    /// it.
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let start = |FetchStart { partition, from, wake, .. }: FetchStart| {
+            let started = self.start(&partition, from, wake);
+            (partition, started)
+        };
+        starts.into_iter().map(start).collect()
     }
 
     /// Stops fetching `partitions`. What was fetched and not taken is thrown away.

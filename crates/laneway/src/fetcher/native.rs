@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
 
-use super::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake};
+use super::{
+    FetchError, FetchErrorKind, FetchStart, Fetcher, FetcherEvent, PartitionQueue, Started, Taken, Wake,
+};
 use crate::record::Batch;
 use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
 
@@ -56,6 +58,28 @@ impl NativeFetcher {
         Self { make_quiet: Some(make), ..self }
     }
 
+    /// Starts what brings little in a client of its own, where there is to be one.
+    fn start_quiet(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        if let Some(make) = self.make_quiet.take() {
+            match make() {
+                Ok(made) => self.quiet = Some(Native::new(made)),
+                Err(error) => {
+                    let what = format!("the client for quiet partitions could not be made: {error}");
+                    let refused = |start: FetchStart| {
+                        (start.partition, Err(FetchError::new(FetchErrorKind::Other, what.clone())))
+                    };
+                    return starts.into_iter().map(refused).collect();
+                }
+            }
+        }
+        let Some(client) = &self.quiet else { return self.busy.start_all(starts) };
+        let started = client.start_all(starts);
+        let is_started =
+            |(partition, started): &(TopicPartition, Started)| started.is_ok().then(|| partition.clone());
+        self.of_quiet.extend(started.iter().filter_map(is_started));
+        started
+    }
+
     fn clients(&self) -> impl Iterator<Item = &Native> {
         std::iter::once(&self.busy).chain(&self.quiet)
     }
@@ -67,40 +91,74 @@ impl Native {
         Self { client, main }
     }
 
-    fn start(
-        &self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        let failed = |error| {
-            let what = format!("{partition}: the fetch at offset {} could not be started", from.offset);
-            fetch_error(&what, &error)
-        };
-        if from.offset < 0 {
-            // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
-            return Err(failed(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative")));
-        }
-        // In this order: what is assigned before its queue is split is delivered to the main queue.
-        let handle = self.client.partition_handle(partition).map_err(failed)?;
-        handle.on_ready(wake);
-        let start = [(partition.clone(), from)];
-        // What was read up to there may be in the log no more.
-        if from.leader_epoch.is_some() && from.offset > 0 {
-            self.client.assign_validated(&start).map_err(failed)?;
-        } else {
-            self.client.incremental_assign(&start).map_err(failed)?;
-        }
-        Ok(Box::new(NativePartition { handle, is_ended: false }))
+    fn start_all(&self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let (validated, others): (Vec<_>, Vec<_>) = starts.into_iter().partition(is_validated);
+        let mut started = self.start_alike(others);
+        started.extend(self.start_alike(validated));
+        started
     }
 
+    /// Starts partitions that are all validated, or none of them is. The client takes all of them or none, so where it
+    /// refuses they are assigned one by one: one that it refuses is to keep no other from its start.
+    fn start_alike(&self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let mut started = Vec::with_capacity(starts.len());
+        let mut split = Vec::with_capacity(starts.len());
+        for start in starts {
+            // In this order: what is assigned before its queue is split is delivered to the main queue.
+            match self.split(&start) {
+                Ok(handle) => split.push((start, handle)),
+                Err(error) => started.push(refused(start, &error)),
+            }
+        }
+        let all = self.assign(split.iter().map(|(start, _)| start));
+        let is_alone = split.len() == 1;
+        for (start, handle) in split {
+            let assigned = if all.is_ok() || is_alone { all.clone() } else { self.assign([&start]) };
+            started.push(match assigned {
+                Ok(()) => (start.partition, Ok(Box::new(NativePartition { handle, is_ended: false }))),
+                Err(error) => refused(start, &error),
+            });
+        }
+        started
+    }
+
+    fn split(&self, start: &FetchStart) -> Result<PartitionHandle, KafkaError> {
+        if start.from.offset < 0 {
+            // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
+            return Err(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative"));
+        }
+        let handle = self.client.partition_handle(&start.partition)?;
+        handle.on_ready(start.wake.clone());
+        Ok(handle)
+    }
+
+    fn assign<'a>(&self, starts: impl IntoIterator<Item = &'a FetchStart>) -> Result<(), KafkaError> {
+        let mut validates = false;
+        let position = |start: &FetchStart| {
+            validates |= is_validated(start);
+            (start.partition.clone(), start.from)
+        };
+        let positions: Vec<_> = starts.into_iter().map(position).collect();
+        match validates {
+            _ if positions.is_empty() => Ok(()),
+            true => self.client.assign_validated(&positions),
+            false => self.client.incremental_assign(&positions),
+        }
+    }
+
+    /// The client stops all of them or none: where it refuses, they are stopped one by one. Tells of the first that could
+    /// not be.
     fn stop(&self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
-        if partitions.is_empty() {
+        if partitions.is_empty() || self.client.incremental_unassign(partitions).is_ok() {
             return Ok(());
         }
-        self.client
-            .incremental_unassign(partitions)
-            .map_err(|error| fetch_error(&format!("{partitions:?}: fetching could not be stopped"), &error))
+        let stop = |partition: &TopicPartition| {
+            let stopped = self.client.incremental_unassign(std::slice::from_ref(partition));
+            stopped
+                .map_err(|error| fetch_error(&format!("{partition}: fetching could not be stopped"), &error))
+        };
+        // All of them, whatever becomes of one.
+        partitions.iter().map(stop).fold(Ok(()), Result::and)
     }
 
     fn poll(&self) -> Vec<FetcherEvent> {
@@ -131,26 +189,20 @@ impl Fetcher for NativeFetcher {
         from: Position,
         wake: Wake,
     ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        self.busy.start(partition, from, wake)
+        let start = FetchStart { partition: partition.clone(), from, is_quiet: false, wake };
+        let failed = |error| start_error(&start, &error);
+        let handle = self.busy.split(&start).map_err(failed)?;
+        self.busy.assign([&start]).map_err(failed)?;
+        Ok(Box::new(NativePartition { handle, is_ended: false }))
     }
 
-    fn start_quiet(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        if let Some(make) = self.make_quiet.take() {
-            let made = make().map_err(|error| {
-                let what = format!("the client for quiet partitions could not be made: {error}");
-                FetchError::new(FetchErrorKind::Other, what)
-            })?;
-            self.quiet = Some(Native::new(made));
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let (quiet, busy): (Vec<_>, Vec<_>) = starts.into_iter().partition(|start| start.is_quiet);
+        let mut started = self.busy.start_all(busy);
+        if !quiet.is_empty() {
+            started.extend(self.start_quiet(quiet));
         }
-        let Some(client) = &self.quiet else { return self.busy.start(partition, from, wake) };
-        let queue = client.start(partition, from, wake)?;
-        self.of_quiet.insert(partition.clone());
-        Ok(queue)
+        started
     }
 
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
@@ -188,6 +240,21 @@ impl PartitionQueue for NativePartition {
     fn waiting(&self) -> usize {
         self.handle.waiting()
     }
+}
+
+/// What was read up to where it starts may be in the log no more.
+fn is_validated(start: &FetchStart) -> bool {
+    start.from.leader_epoch.is_some() && start.from.offset > 0
+}
+
+fn refused(start: FetchStart, error: &KafkaError) -> (TopicPartition, Started) {
+    let error = start_error(&start, error);
+    (start.partition, Err(error))
+}
+
+fn start_error(start: &FetchStart, error: &KafkaError) -> FetchError {
+    let FetchStart { partition, from, .. } = start;
+    fetch_error(&format!("{partition}: the fetch at offset {} could not be started", from.offset), error)
 }
 
 fn fetch_error(what: &str, error: &KafkaError) -> FetchError {
@@ -238,6 +305,7 @@ fn kind(code: i32) -> FetchErrorKind {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rdkafka_sys::rd_kafka_resp_err_t;
@@ -384,7 +452,9 @@ mod tests {
         let mut busy = start(&mut fetcher, &partition(0), 0);
         assert_eq!(made.load(Ordering::SeqCst), 0, "made before it was needed");
         let quiet = |fetcher: &mut NativeFetcher, number, at| {
-            fetcher.start_quiet(&partition(number), Position::at(at), Arc::new(|| {})).unwrap()
+            let (partition, from) = (partition(number), Position::at(at));
+            let start = FetchStart { partition, from, is_quiet: true, wake: Arc::new(|| {}) };
+            fetcher.start_all(vec![start]).pop().unwrap().1.unwrap()
         };
         let mut other = quiet(&mut fetcher, 1, 1);
         assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), [0, 1, 2]);
@@ -596,6 +666,78 @@ mod tests {
         let error = fetcher.stop(&[partition(0)]).unwrap_err();
         assert!(error.message.contains("t-0"), "{error}");
         assert!(fetcher.stop(&[]).is_ok());
+    }
+
+    fn start_all(
+        fetcher: &mut NativeFetcher,
+        starts: &[(i32, Position, bool)],
+    ) -> BTreeMap<i32, super::super::Started> {
+        let start = |(number, from, is_quiet): &(i32, Position, bool)| FetchStart {
+            partition: partition(*number),
+            from: *from,
+            is_quiet: *is_quiet,
+            wake: Arc::new(|| {}),
+        };
+        let started = fetcher.start_all(starts.iter().map(start).collect());
+        started.into_iter().map(|(partition, started)| (partition.partition, started)).collect()
+    }
+
+    #[test]
+    fn several_start_at_once_and_one_that_is_refused_keeps_no_other_from_it() {
+        let cluster = MockCluster::new("t", 6);
+        for number in 0..6 {
+            cluster.produce_plain(&partition(number), &["a", "b", "c"]);
+        }
+        let mut fetcher = fetcher(&cluster);
+        let mut before = start(&mut fetcher, &partition(1), 0);
+        let mut before_validated = start(&mut fetcher, &partition(4), 0);
+        assert_eq!(take_to_end(&mut fetcher, before.as_mut()).0.len(), 3);
+        assert_eq!(take_to_end(&mut fetcher, before_validated.as_mut()).0.len(), 3);
+        // Those with an epoch are validated; 1 and 4 are fetched already, and an offset is not negative.
+        let read = Position { offset: 1, leader_epoch: Some(0) };
+        let starts = [
+            (0, Position::at(1), false),
+            (1, Position::at(1), false),
+            (2, Position::at(-1), false),
+            (3, read, false),
+            (4, read, false),
+            (5, read, false),
+        ];
+        let mut started = start_all(&mut fetcher, &starts);
+        assert_eq!(started.len(), 6);
+        for number in [1, 2, 4] {
+            let error = started.remove(&number).unwrap().err().unwrap();
+            assert!(error.message.starts_with(&format!("t-{number}: ")), "{error}");
+        }
+        for queue in started.values_mut() {
+            let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut().unwrap().as_mut());
+            assert_eq!((offsets(&fetched), last.end), (vec![1, 2], Some(3)));
+        }
+        // What was fetched before goes on, or can be started again.
+        cluster.produce_plain(&partition(1), &["d"]);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, before.as_mut()).0), [3]);
+        fetcher.stop(&[partition(4)]).unwrap();
+        drop(before_validated);
+        let mut again = start_all(&mut fetcher, &[(4, Position::at(1), false)]).remove(&4).unwrap().unwrap();
+        assert_eq!(offsets(&take_to_end(&mut fetcher, again.as_mut()).0), [1, 2]);
+    }
+
+    #[test]
+    fn several_stop_at_once_and_one_that_is_not_fetched_keeps_no_other_from_it() {
+        let cluster = MockCluster::new("t", 4);
+        let mut fetcher = NativeFetcher::new(cluster.client(&[])).with_quiet(Box::new({
+            let second = cluster.client(&[]);
+            move || Ok(second)
+        }));
+        let at = Position::at(0);
+        let started =
+            start_all(&mut fetcher, &[(0, at, false), (1, at, true), (2, at, false), (3, at, true)]);
+        assert!(started.values().all(Result::is_ok));
+        assert_eq!(fetcher.busy.client.assignment().unwrap(), [partition(0), partition(2)]);
+        fetcher.stop(&[partition(2)]).unwrap();
+        let error = fetcher.stop(&[partition(0), partition(1), partition(2), partition(3)]).unwrap_err();
+        assert!(error.message.starts_with("t-2: "), "{error}");
+        assert!(fetcher.fetching().is_empty());
     }
 
     #[test]

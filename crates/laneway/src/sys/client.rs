@@ -154,14 +154,34 @@ impl Client {
         positions: &[(TopicPartition, Position)],
     ) -> Result<(), KafkaError> {
         let partitions: Vec<_> = positions.iter().map(|(partition, _)| partition.clone()).collect();
-        self.pause(&partitions)?;
-        self.incremental_assign(positions)?;
+        let started =
+            self.pause(&partitions).and_then(|()| self.incremental_assign(positions)).and_then(|()| {
+                // One that was not sent to its position would be fetched without being asked.
+                self.seek(positions).inspect_err(|_| drop(self.incremental_unassign(&partitions)))
+            });
+        // Whatever failed: nothing is left paused that was fetched before, or is started again.
+        let resumed = self.resume(&partitions);
+        started.and(resumed)
+    }
+
+    /// Sends assigned partitions to positions, and does not wait until they are there.
+    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
         let list = List::of_positions(positions)?;
-        // SAFETY: the client and the list are live, for both calls; an error that is answered is ours.
-        unsafe {
-            KafkaError::take(native::rd_kafka_seek_partitions(self.as_ptr(), list.as_ptr(), 0))?;
-            KafkaError::check(raw::rd_kafka_resume_partitions(self.as_ptr(), list.as_ptr()))
+        // SAFETY: the client and the list are live; an error that is answered is ours.
+        unsafe { KafkaError::take(native::rd_kafka_seek_partitions(self.as_ptr(), list.as_ptr(), 0))? };
+        for element in list.read() {
+            if let Some(error) = element.error.filter(|error| error.code != codes::_IN_PROGRESS) {
+                let message = format!("{} could not be sent to its position: {error}", element.partition);
+                return Err(KafkaError::new(error.code, message));
+            }
         }
+        Ok(())
+    }
+
+    fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
+        let list = List::of_partitions(partitions)?;
+        // SAFETY: the client and the list are live.
+        KafkaError::check(unsafe { raw::rd_kafka_resume_partitions(self.as_ptr(), list.as_ptr()) })
     }
 
     pub(crate) fn incremental_unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {

@@ -559,7 +559,7 @@ impl ClientThread {
     fn check_fetcher(&mut self) {
         for partition in self.world.fetcher.fetching() {
             if !self.world.fetching.contains(&partition) {
-                self.world.stop_fetching(&partition);
+                self.world.stop_fetching(std::slice::from_ref(&partition));
                 let message = format!("{partition} was fetched without a lane, and was stopped");
                 self.event(Event::Error { message });
             }
