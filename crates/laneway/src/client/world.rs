@@ -254,8 +254,8 @@ impl World {
         let is_tight = (self.turns.len() as u64).saturating_mul(each) > memory.most_ahead();
         let look = |lane: &LaneId| {
             let Some(shared) = lanes.get(lane) else { return Look::default() };
-            // Where all can read it does not matter how much each has left.
-            let cost = if is_tight { memory.ahead_of(shared.left()) } else { each };
+            // Where all can read it does not matter how much each has left. Nor is it known before any record has come.
+            let cost = if is_tight || each == 0 { memory.ahead_of(shared.left()) } else { each };
             shared.reading.look(&memory, cost)
         };
         let (mut stops, mut starts, mut starting) = (Vec::new(), Vec::new(), Vec::new());

@@ -103,6 +103,9 @@ pub struct Taken {
     /// The offset up to which the log was read, where its end was reached behind these records: the
     /// lane's position, also where markers or compaction left no record.
     pub end: Option<i64>,
+    /// These records reach up to the log's end, as far as was known when the last of them was fetched: `end` may follow.
+    /// Only who reads next is decided by it.
+    pub is_last: bool,
     /// Why the queue ended behind these records. Nothing more comes from it: the lane must be started
     /// anew. What the client may have fetched past the error is not delivered.
     pub error: Option<FetchError>,

@@ -234,7 +234,8 @@ impl PartitionQueue for NativePartition {
             let place = if offset < 0 { partition.to_string() } else { format!("{partition}@{offset}") };
             fetch_error(&place, &error)
         });
-        Taken { batch: taken.batch.map(Batch::from_native), end: taken.end, error }
+        let batch = taken.batch.map(Batch::from_native);
+        Taken { batch, end: taken.end, is_last: taken.is_last, error }
     }
 
     fn waiting(&self) -> usize {
@@ -488,6 +489,22 @@ mod tests {
         assert_eq!((offsets(&records(&last)), last.end), (vec![2], Some(3)));
         let nothing = queue.take(2);
         assert!(nothing.batch.is_none() && nothing.end.is_none() && nothing.error.is_none());
+    }
+
+    #[test]
+    fn the_last_records_of_the_log_are_known_to_be_the_last_before_its_end_is_told() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b", "c"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 3);
+        assert!(!queue.take(2).is_last, "more waits in the queue");
+        let last = queue.take(2);
+        assert_eq!((offsets(&records(&last)), last.is_last), (vec![2], true));
+        wait_for("the end of the log", || queue.take(2).end);
+        cluster.produce_plain(&partition(0), &["d"]);
+        let next = wait_for("a record", || Some(queue.take(2)).filter(|taken| taken.batch.is_some()));
+        assert_eq!((offsets(&records(&next)), next.is_last), (vec![3], true));
     }
 
     #[test]

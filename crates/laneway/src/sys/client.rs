@@ -14,7 +14,7 @@ use rdkafka_sys::{rd_kafka_t, rd_kafka_topic_t};
 use super::certificate::{CertificateReason, verified};
 use super::config::Config;
 use super::error::{KafkaError, codes, text};
-use super::list::List;
+use super::list::{List, NO_OFFSET};
 use super::native::{Native, fatal_error, open};
 use super::partition::PartitionHandle;
 use super::queue::{Queue, RawQueue};
@@ -111,6 +111,24 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// The log's end as the last fetch of the partition told it. Asks nobody. In it is what a transaction that is open
+    /// has written.
+    pub(crate) fn log_end(&self, partition: &TopicPartition) -> Option<i64> {
+        let topic = CString::new(&*partition.topic).ok()?;
+        let (mut low, mut high) = (NO_OFFSET, NO_OFFSET);
+        // SAFETY: the client is live, the name terminated, and both places are there for the length of the call.
+        let code = unsafe {
+            raw::rd_kafka_get_watermark_offsets(
+                self.as_ptr(),
+                topic.as_ptr(),
+                partition.partition,
+                &mut low,
+                &mut high,
+            )
+        };
+        KafkaError::check(code).is_ok().then_some(high).filter(|high| *high >= 0)
     }
 
     /// Pauses partitions, each of which must be known. An error names the first that could not be paused.

@@ -127,6 +127,8 @@ struct ClientThread {
     idle_since: Option<Instant>,
     next_ends: Instant,
     next_tick: Instant,
+    /// Turns have ended since it was last looked at who reads.
+    turns_are_due: bool,
     last_look: Instant,
     strays: u64,
     shown_after: Option<Instant>,
@@ -244,6 +246,7 @@ impl ClientThread {
             idle_since: None,
             next_ends: now,
             next_tick: now,
+            turns_are_due: false,
             last_look: now,
             strays: 0,
             shown_after: None,
@@ -263,6 +266,9 @@ impl ClientThread {
         while !self.member.is_gone() {
             while let Ok(message) = self.received.try_recv() {
                 self.on_message(message);
+            }
+            if std::mem::take(&mut self.turns_are_due) {
+                self.take_turns();
             }
             let now = Instant::now();
             let slept = now.duration_since(std::mem::replace(&mut self.last_look, now));
@@ -337,7 +343,7 @@ impl ClientThread {
             Message::Lane(LaneMessage::Told(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::QueueClosed(lane)) => {
                 self.world.turn_has_ended(&lane);
-                self.take_turns();
+                self.turns_are_due = true;
             }
             Message::Lane(LaneMessage::GoBack(lane)) => self.world.go_back(&lane),
             Message::Lane(LaneMessage::Crowded) => {
