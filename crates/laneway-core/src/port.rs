@@ -45,8 +45,9 @@ pub trait Port {
     /// Lets the membership client go, closed or not.
     fn discard(&mut self);
 
-    /// Opens a lane and starts to fetch for it. An error means that nothing was started.
-    fn open(&mut self, lane: &LaneId, at: Position) -> Result<(), String>;
+    /// Opens lanes and starts to fetch for them, all at once. Answers for each, in their order; an error means that
+    /// nothing was started for that one.
+    fn open(&mut self, lanes: &[(LaneId, Position)]) -> Vec<Result<(), String>>;
 
     /// Stops to fetch for a lane; it takes nothing new and ends when what is in flight has finished.
     /// Answered by `Input::LaneEnded`.

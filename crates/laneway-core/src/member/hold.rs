@@ -290,9 +290,9 @@ mod tests {
         fn unsubscribe(&mut self) {}
         fn begin_close(&mut self) {}
         fn discard(&mut self) {}
-        fn open(&mut self, lane: &LaneId, _: Position) -> Result<(), String> {
-            self.opened.push(lane.clone());
-            Ok(())
+        fn open(&mut self, lanes: &[(LaneId, Position)]) -> Vec<Result<(), String>> {
+            self.opened.extend(lanes.iter().map(|(lane, _)| lane.clone()));
+            vec![Ok(()); lanes.len()]
         }
         fn drain(&mut self, _: &LaneId, _: Duration) {}
         fn cancel(&mut self, _: &LaneId) {}

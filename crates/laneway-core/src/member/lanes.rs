@@ -529,22 +529,24 @@ impl Member {
         if !new.is_empty() {
             port.report(Report::Assigned(new));
         }
-        for (id, found) in ready {
+        for (id, found) in ready.iter().filter(|(_, found)| found.missing > 0) {
+            let (what, missing, at) = (&id.partition, found.missing, found.position.offset);
+            port.report(Report::Error(format!(
+                "{what}: {missing} records are no longer in the log; it goes on at offset {at}"
+            )));
+        }
+        let wanted: Vec<_> = ready.into_iter().map(|(id, found)| (id, found.position)).collect();
+        let opened = port.open(&wanted);
+        for ((id, position), opened) in wanted.into_iter().zip(opened) {
             let Some(lane) = self.lanes.get_mut(&id.partition) else { continue };
             lane.told = true;
-            if found.missing > 0 {
-                let (what, missing, at) = (&id.partition, found.missing, found.position.offset);
-                port.report(Report::Error(format!(
-                    "{what}: {missing} records are no longer in the log; it goes on at offset {at}"
-                )));
-            }
-            match port.open(&id, found.position) {
+            match opened {
                 Ok(()) => {
                     lane.stage = Stage::Open;
                     lane.unfinished = 0;
                 }
                 Err(error) => {
-                    lane.pause(now, found.position.offset);
+                    lane.pause(now, position.offset);
                     let what = &id.partition;
                     port.report(Report::Error(format!(
                         "could not start reading {what}, trying again: {error}"

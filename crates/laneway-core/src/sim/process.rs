@@ -160,6 +160,19 @@ impl Process {
         };
         let _ = self.reply(&answer);
     }
+
+    fn open_one(&mut self, lane: &LaneId, at: Position) -> Result<(), String> {
+        if self.sabotage.is_none() && self.work.deaf > 0 && self.rng.chance(1) {
+            return Err("the fetcher does not know the topic".to_owned());
+        }
+        let partition = lane.partition.partition;
+        self.lanes.insert(lane.epoch, Lane::new(lane.clone(), at));
+        self.deeds.push(Deed::Opened { epoch: lane.epoch, partition, offset: at.offset });
+        let delay = self.rng.ms(2..30);
+        let event = Event::Take { host: self.host, epoch: lane.epoch };
+        self.after(delay, event);
+        Ok(())
+    }
 }
 
 impl Port for Process {
@@ -258,17 +271,8 @@ impl Port for Process {
         }
     }
 
-    fn open(&mut self, lane: &LaneId, at: Position) -> Result<(), String> {
-        if self.sabotage.is_none() && self.work.deaf > 0 && self.rng.chance(1) {
-            return Err("the fetcher does not know the topic".to_owned());
-        }
-        let partition = lane.partition.partition;
-        self.lanes.insert(lane.epoch, Lane::new(lane.clone(), at));
-        self.deeds.push(Deed::Opened { epoch: lane.epoch, partition, offset: at.offset });
-        let delay = self.rng.ms(2..30);
-        let event = Event::Take { host: self.host, epoch: lane.epoch };
-        self.after(delay, event);
-        Ok(())
+    fn open(&mut self, lanes: &[(LaneId, Position)]) -> Vec<Result<(), String>> {
+        lanes.iter().map(|(lane, at)| self.open_one(lane, *at)).collect()
     }
 
     fn drain(&mut self, lane: &LaneId, _deadline: Duration) {

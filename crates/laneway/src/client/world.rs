@@ -19,7 +19,7 @@ use super::topic_ids::TopicIds;
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
-use crate::fetcher::{FetchError, Fetcher, PartitionQueue, Wake};
+use crate::fetcher::{FetchError, FetchStart, Fetcher, PartitionQueue, Started, Wake};
 use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
@@ -195,9 +195,12 @@ impl World {
         }
     }
 
-    pub(super) fn stop_fetching(&mut self, partition: &TopicPartition) {
-        if let Err(error) = self.fetcher.stop(std::slice::from_ref(partition)) {
-            self.error(format!("could not stop fetching {partition}: {error}"));
+    pub(super) fn stop_fetching(&mut self, partitions: &[TopicPartition]) {
+        if partitions.is_empty() {
+            return;
+        }
+        if let Err(error) = self.fetcher.stop(partitions) {
+            self.error(format!("could not stop fetching: {error}"));
         }
     }
 
@@ -212,25 +215,47 @@ impl World {
         }
     }
 
-    fn start_fetching(
-        &mut self,
-        shared: &Arc<LaneShared>,
-        at: Position,
-        pace: Pace,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        let woken = Arc::downgrade(shared);
-        let wake: Wake = Arc::new(move || {
-            if let Some(shared) = woken.upgrade() {
-                shared.wake.notify_one();
-            }
+    /// Has the fetcher start partitions, all at once. Answers with their queues.
+    fn start_fetching(&mut self, starts: Vec<FetchStart>) -> HashMap<TopicPartition, Started> {
+        if starts.is_empty() {
+            return HashMap::new();
+        }
+        let started = self.fetcher.start_all(starts);
+        let is_started =
+            |(partition, started): &(TopicPartition, Started)| started.is_ok().then(|| partition.clone());
+        self.fetching.extend(started.iter().filter_map(is_started));
+        started.into_iter().collect()
+    }
+
+    fn make_lane(&self, lane: &LaneId, at: Position) -> Arc<LaneShared> {
+        let shared = Arc::new(LaneShared::new(lane.clone(), at));
+        if let Some(end) = self.ends.get(&lane.partition) {
+            shared.end.store(*end, Ordering::Relaxed);
+        }
+        shared
+    }
+
+    fn run_lane(&mut self, shared: Arc<LaneShared>, at: Position, queue: Option<Box<dyn PartitionQueue>>) {
+        let lane = &shared.id;
+        let before = self.ended.remove(&lane.partition);
+        let is_void = self.void.remove(lane);
+        let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
+        if let Some(finished) = &finished {
+            // Nobody has set it before: the lane is not there yet.
+            shared.found.set(finished.clone()).ok();
+        }
+        shared.pause(self.paused.contains(lane));
+        self.paces.insert(lane.clone(), Pacing::new(self.fixed.started.elapsed()));
+        self.lanes.insert(lane.clone(), shared.clone());
+        (self.fixed.spawn)(Lane {
+            shared,
+            queue,
+            start: at,
+            finished,
+            work: self.fixed.work.clone(),
+            quota: self.fixed.quota.clone(),
+            tell: self.fixed.tell.clone(),
         });
-        let partition = &shared.id.partition;
-        let queue = match pace {
-            Pace::Busy => self.fetcher.start(partition, at, wake)?,
-            Pace::Quiet => self.fetcher.start_quiet(partition, at, wake)?,
-        };
-        self.fetching.insert(partition.clone());
-        Ok(queue)
     }
 
     /// Has lanes begin and end their turns at reading. Answers those whose partition could not be started.
@@ -243,28 +268,36 @@ impl World {
         let is_tight = (self.turns.len() as u64).saturating_mul(each) > memory.most_ahead();
         let look = |lane: &LaneId| {
             let Some(shared) = lanes.get(lane) else { return Look::default() };
-            // Where all can read it does not matter how much each has left.
-            let cost = if is_tight { memory.ahead_of(shared.left()) } else { each };
+            // Where all can read it does not matter how much each has left. Nor is it known before any record has come.
+            let cost = if is_tight || each == 0 { memory.ahead_of(shared.left()) } else { each };
             shared.reading.look(&memory, cost)
         };
+        let (mut stops, mut starts, mut starting) = (Vec::new(), Vec::new(), Vec::new());
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
             match deed {
-                Deed::Stop(lane) => self.close_queue(&lane),
+                Deed::Stop(lane) => stops.push(lane),
                 Deed::Start(lane) => {
                     let Some(shared) = self.lanes.get(&lane).cloned() else { continue };
                     let at = shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at);
                     let pace = self.paces.get(&lane).map_or(Pace::Busy, Pacing::pace);
-                    match self.start_fetching(&shared, at, if is_tight { Pace::Busy } else { pace }) {
-                        Ok(queue) => {
-                            shared.reading.give(queue);
-                            shared.wake.notify_one();
-                        }
-                        Err(error) => {
-                            self.turns.remove(&lane);
-                            failed.push((lane, error));
-                        }
-                    }
+                    starts.push(start_of(&shared, at, if is_tight { Pace::Busy } else { pace }));
+                    starting.push(shared);
                 }
+            }
+        }
+        self.close_queues(&stops);
+        let mut started = self.start_fetching(starts);
+        for shared in starting {
+            match started.remove(&shared.id.partition) {
+                Some(Ok(queue)) => {
+                    shared.reading.give(queue);
+                    shared.wake.notify_one();
+                }
+                Some(Err(error)) => {
+                    self.turns.remove(&shared.id);
+                    failed.push((shared.id.clone(), error));
+                }
+                None => {}
             }
         }
         memory.set_reading(self.turns.used(), is_tight);
@@ -293,22 +326,26 @@ impl World {
                 }
             }
         }
-        changed.iter().for_each(|lane| self.go_back(lane));
+        changed.retain(|lane| self.turns.stop(lane));
+        self.close_queues(&changed);
     }
 
-    fn close_queue(&mut self, lane: &LaneId) {
-        let Some(shared) = self.lanes.get(lane).cloned() else { return };
-        if self.fetching.remove(&lane.partition) {
-            self.stop_fetching(&lane.partition);
+    /// Has lanes drop their queues, for which nothing is fetched any more.
+    fn close_queues(&mut self, lanes: &[LaneId]) {
+        let lanes: Vec<_> = lanes.iter().filter_map(|lane| self.lanes.get(lane)).cloned().collect();
+        let partitions = lanes.iter().map(|shared| &shared.id.partition);
+        let stopped: Vec<_> = partitions.filter(|it| self.fetching.remove(it)).cloned().collect();
+        self.stop_fetching(&stopped);
+        for shared in lanes {
+            shared.reading.close();
+            shared.wake.notify_one();
         }
-        shared.reading.close();
-        shared.wake.notify_one();
     }
 
     /// A lane is to read from further back, or from somewhere else: it drops its queue, and is given another.
     pub(super) fn go_back(&mut self, lane: &LaneId) {
         if self.turns.stop(lane) {
-            self.close_queue(lane);
+            self.close_queues(std::slice::from_ref(lane));
         }
     }
 
@@ -322,7 +359,7 @@ impl World {
     fn order(&mut self, lane: &LaneId, order: Order, deadline: Instant) {
         self.turns.remove(lane);
         if self.fetching.remove(&lane.partition) {
-            self.stop_fetching(&lane.partition);
+            self.stop_fetching(std::slice::from_ref(&lane.partition));
         }
         if let Some(shared) = self.lanes.get(lane) {
             shared.give(order, deadline);
@@ -443,43 +480,26 @@ impl Port for World {
         }
     }
 
-    fn open(&mut self, lane: &LaneId, at: Position) -> Result<(), String> {
-        let shared = Arc::new(LaneShared::new(lane.clone(), at));
-        if let Some(end) = self.ends.get(&lane.partition) {
-            shared.end.store(*end, Ordering::Relaxed);
-        }
-        let cost = self.fixed.work.memory.ahead_of(shared.left());
-        let queue = if self.turns.add(lane.clone(), cost, self.fixed.started.elapsed()) {
-            match self.start_fetching(&shared, at, Pace::Busy) {
-                Ok(queue) => Some(queue),
-                Err(error) => {
-                    self.turns.remove(lane);
-                    return Err(error.to_string());
-                }
+    fn open(&mut self, lanes: &[(LaneId, Position)]) -> Vec<Result<(), String>> {
+        let now = self.fixed.started.elapsed();
+        let mut starts = Vec::with_capacity(lanes.len());
+        let made: Vec<_> = lanes.iter().map(|(lane, at)| self.make_lane(lane, *at)).collect();
+        for (shared, (lane, at)) in made.iter().zip(lanes) {
+            let cost = self.fixed.work.memory.ahead_of(shared.left());
+            if self.turns.add(lane.clone(), cost, now) {
+                starts.push(start_of(shared, *at, Pace::Busy));
             }
-        } else {
-            None
-        };
-        let before = self.ended.remove(&lane.partition);
-        let is_void = self.void.remove(lane);
-        let finished = self.maps.of_lane(lane, at, before.as_ref()).filter(|_| !is_void);
-        if let Some(finished) = &finished {
-            // Nobody has set it before: the lane is not there yet.
-            shared.found.set(finished.clone()).ok();
         }
-        shared.pause(self.paused.contains(lane));
-        self.paces.insert(lane.clone(), Pacing::new(self.fixed.started.elapsed()));
-        self.lanes.insert(lane.clone(), shared.clone());
-        (self.fixed.spawn)(Lane {
-            shared,
-            queue,
-            start: at,
-            finished,
-            work: self.fixed.work.clone(),
-            quota: self.fixed.quota.clone(),
-            tell: self.fixed.tell.clone(),
-        });
-        Ok(())
+        let mut started = self.start_fetching(starts);
+        let run = |(shared, (lane, at)): (Arc<LaneShared>, &(LaneId, Position))| {
+            let queue = started.remove(&lane.partition).transpose().map_err(|error| {
+                self.turns.remove(lane);
+                error.to_string()
+            })?;
+            self.run_lane(shared, *at, queue);
+            Ok(())
+        };
+        made.into_iter().zip(lanes).map(run).collect()
     }
 
     fn drain(&mut self, lane: &LaneId, deadline: Duration) {
@@ -540,6 +560,16 @@ impl Port for World {
         }
         self.event(event);
     }
+}
+
+fn start_of(shared: &Arc<LaneShared>, from: Position, pace: Pace) -> FetchStart {
+    let woken = Arc::downgrade(shared);
+    let wake: Wake = Arc::new(move || {
+        if let Some(shared) = woken.upgrade() {
+            shared.wake.notify_one();
+        }
+    });
+    FetchStart { partition: shared.id.partition.clone(), from, is_quiet: pace == Pace::Quiet, wake }
 }
 
 fn started_from(from: From) -> StartedFrom {

@@ -15,6 +15,22 @@ use crate::record::Batch;
 
 pub(crate) use native::{MakeClient, NativeFetcher};
 
+/// The queue that starting a partition gave.
+pub type Started = Result<Box<dyn PartitionQueue>, FetchError>;
+
+/// Where a partition is to be started, as one of several.
+#[non_exhaustive]
+pub struct FetchStart {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset.
+    pub from: Position,
+    /// It brings little: it need not be asked for more often than there is something.
+    pub is_quiet: bool,
+    /// Called when there is something to take.
+    pub wake: Wake,
+}
+
 /// Called when a queue that was empty is no longer. May be called from any thread, with locks of the
 /// fetcher's held: it may only wake.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -28,24 +44,16 @@ pub trait Fetcher: Send {
     ///
     /// # Errors
     /// When the partition's queue can't be made or the fetch can't be started. Then nothing was started.
-    fn start(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError>;
+    fn start(&mut self, partition: &TopicPartition, from: Position, wake: Wake) -> Started;
 
-    /// The same for a partition that brings little: it need not be asked for more often than there is something.
-    ///
-    /// # Errors
-    /// As [`start`](Fetcher::start).
-    fn start_quiet(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        self.start(partition, from, wake)
+    /// Starts several partitions at once. Answers for each, in any order: one that can't be started keeps no other from
+    /// it.
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let start = |FetchStart { partition, from, wake, .. }: FetchStart| {
+            let started = self.start(&partition, from, wake);
+            (partition, started)
+        };
+        starts.into_iter().map(start).collect()
     }
 
     /// Stops fetching `partitions`. What was fetched and not taken is thrown away.
@@ -103,6 +111,9 @@ pub struct Taken {
     /// The offset up to which the log was read, where its end was reached behind these records: the
     /// lane's position, also where markers or compaction left no record.
     pub end: Option<i64>,
+    /// These records reach up to the log's end, as far as was known when the last of them was fetched: `end` may follow.
+    /// Only who reads next is decided by it.
+    pub is_last: bool,
     /// Why the queue ended behind these records. Nothing more comes from it: the lane must be started
     /// anew. What the client may have fetched past the error is not delivered.
     pub error: Option<FetchError>,

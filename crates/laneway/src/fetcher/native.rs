@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use laneway_core::{Position, TopicPartition};
 
-use super::{FetchError, FetchErrorKind, Fetcher, FetcherEvent, PartitionQueue, Taken, Wake};
+use super::{
+    FetchError, FetchErrorKind, FetchStart, Fetcher, FetcherEvent, PartitionQueue, Started, Taken, Wake,
+};
 use crate::client::Reaper;
 use crate::record::Batch;
 use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
@@ -88,25 +90,28 @@ impl NativeFetcher {
 }
 
 impl Source {
-    fn start(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        let native = match &mut self.native {
-            Some(native) => native,
-            none => {
-                let made = (self.make)().map_err(|error| {
-                    let what = format!("a client that fetches could not be made: {error}");
-                    FetchError::new(FetchErrorKind::Other, what)
-                })?;
-                none.insert(Native::new(made, Some(BTreeSet::new())))
+    /// The client, made now if there is none.
+    fn native(&mut self) -> Result<&mut Native, String> {
+        match &mut self.native {
+            Some(native) => Ok(native),
+            none => Ok(none.insert(Native::new((self.make)()?, Some(BTreeSet::new())))),
+        }
+    }
+
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        if starts.is_empty() {
+            return Vec::new();
+        }
+        match self.native() {
+            Ok(native) => native.start_all(starts),
+            Err(error) => {
+                let what = format!("a client that fetches could not be made: {error}");
+                let refused = |start: FetchStart| {
+                    (start.partition, Err(FetchError::new(FetchErrorKind::Other, what.clone())))
+                };
+                starts.into_iter().map(refused).collect()
             }
-        };
-        let queue = native.start(partition, from, wake)?;
-        native.fetches.insert(partition.clone());
-        Ok(queue)
+        }
     }
 }
 
@@ -124,43 +129,80 @@ impl Native {
         self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN
     }
 
-    fn start(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        let failed = |error| {
-            let what = format!("{partition}: the fetch at offset {} could not be started", from.offset);
-            fetch_error(&what, &error)
-        };
-        if from.offset < 0 {
-            // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
-            return Err(failed(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative")));
-        }
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
         if let Some(topics) = &mut self.topics {
-            topics.insert(partition.topic.clone());
+            topics.extend(starts.iter().map(|start| start.partition.topic.clone()));
         }
-        // In this order: what is assigned before its queue is split is delivered to the main queue.
-        let handle = self.client.partition_handle(partition).map_err(failed)?;
-        handle.on_ready(wake);
-        let start = [(partition.clone(), from)];
-        // What was read up to there may be in the log no more.
-        if from.leader_epoch.is_some() && from.offset > 0 {
-            self.client.assign_validated(&start).map_err(failed)?;
-        } else {
-            self.client.incremental_assign(&start).map_err(failed)?;
-        }
-        Ok(Box::new(NativePartition { handle, is_ended: false }))
+        let (validated, others): (Vec<_>, Vec<_>) = starts.into_iter().partition(is_validated);
+        let mut started = self.start_alike(others);
+        started.extend(self.start_alike(validated));
+        let is_started =
+            |(partition, started): &(TopicPartition, Started)| started.is_ok().then(|| partition.clone());
+        self.fetches.extend(started.iter().filter_map(is_started));
+        started
     }
 
+    /// Starts partitions that are all validated, or none of them is. The client takes all of them or none, so where it
+    /// refuses they are assigned one by one: one that it refuses is to keep no other from its start.
+    fn start_alike(&self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let mut started = Vec::with_capacity(starts.len());
+        let mut split = Vec::with_capacity(starts.len());
+        for start in starts {
+            // In this order: what is assigned before its queue is split is delivered to the main queue.
+            match self.split(&start) {
+                Ok(handle) => split.push((start, handle)),
+                Err(error) => started.push(refused(start, &error)),
+            }
+        }
+        let all = self.assign(split.iter().map(|(start, _)| start));
+        let is_alone = split.len() == 1;
+        for (start, handle) in split {
+            let assigned = if all.is_ok() || is_alone { all.clone() } else { self.assign([&start]) };
+            started.push(match assigned {
+                Ok(()) => (start.partition, Ok(Box::new(NativePartition { handle, is_ended: false }))),
+                Err(error) => refused(start, &error),
+            });
+        }
+        started
+    }
+
+    fn split(&self, start: &FetchStart) -> Result<PartitionHandle, KafkaError> {
+        if start.from.offset < 0 {
+            // librdkafka takes negative numbers for words, such as "the end", and would decide by itself.
+            return Err(KafkaError::new(codes::_INVALID_ARG, "an offset is not negative"));
+        }
+        let handle = self.client.partition_handle(&start.partition)?;
+        handle.on_ready(start.wake.clone());
+        Ok(handle)
+    }
+
+    fn assign<'a>(&self, starts: impl IntoIterator<Item = &'a FetchStart>) -> Result<(), KafkaError> {
+        let mut validates = false;
+        let position = |start: &FetchStart| {
+            validates |= is_validated(start);
+            (start.partition.clone(), start.from)
+        };
+        let positions: Vec<_> = starts.into_iter().map(position).collect();
+        match validates {
+            _ if positions.is_empty() => Ok(()),
+            true => self.client.assign_validated(&positions),
+            false => self.client.incremental_assign(&positions),
+        }
+    }
+
+    /// The client stops all of them or none: where it refuses, they are stopped one by one. Tells of the first that could
+    /// not be.
     fn stop(&self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
-        if partitions.is_empty() {
+        if partitions.is_empty() || self.client.incremental_unassign(partitions).is_ok() {
             return Ok(());
         }
-        self.client
-            .incremental_unassign(partitions)
-            .map_err(|error| fetch_error(&format!("{partitions:?}: fetching could not be stopped"), &error))
+        let stop = |partition: &TopicPartition| {
+            let stopped = self.client.incremental_unassign(std::slice::from_ref(partition));
+            stopped
+                .map_err(|error| fetch_error(&format!("{partition}: fetching could not be stopped"), &error))
+        };
+        // All of them, whatever becomes of one.
+        partitions.iter().map(stop).fold(Ok(()), Result::and)
     }
 
     fn poll(&self) -> Vec<FetcherEvent> {
@@ -185,22 +227,18 @@ impl Native {
 }
 
 impl Fetcher for NativeFetcher {
-    fn start(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        self.busy.start(partition, from, wake)
+    fn start(&mut self, partition: &TopicPartition, from: Position, wake: Wake) -> Started {
+        let start = FetchStart { partition: partition.clone(), from, is_quiet: false, wake };
+        let started = self.busy.start_all(vec![start]).pop();
+        started
+            .map_or_else(|| Err(FetchError::new(FetchErrorKind::Other, "it was not started")), |(_, it)| it)
     }
 
-    fn start_quiet(
-        &mut self,
-        partition: &TopicPartition,
-        from: Position,
-        wake: Wake,
-    ) -> Result<Box<dyn PartitionQueue>, FetchError> {
-        self.quiet.as_mut().unwrap_or(&mut self.busy).start(partition, from, wake)
+    fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
+        let (quiet, busy): (Vec<_>, Vec<_>) = starts.into_iter().partition(|start| start.is_quiet);
+        let mut started = self.busy.start_all(busy);
+        started.extend(self.quiet.as_mut().unwrap_or(&mut self.busy).start_all(quiet));
+        started
     }
 
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
@@ -250,12 +288,28 @@ impl PartitionQueue for NativePartition {
             let place = if offset < 0 { partition.to_string() } else { format!("{partition}@{offset}") };
             fetch_error(&place, &error)
         });
-        Taken { batch: taken.batch.map(Batch::from_native), end: taken.end, error }
+        let batch = taken.batch.map(Batch::from_native);
+        Taken { batch, end: taken.end, is_last: taken.is_last, error }
     }
 
     fn waiting(&self) -> usize {
         self.handle.waiting()
     }
+}
+
+/// What was read up to where it starts may be in the log no more.
+fn is_validated(start: &FetchStart) -> bool {
+    start.from.leader_epoch.is_some() && start.from.offset > 0
+}
+
+fn refused(start: FetchStart, error: &KafkaError) -> (TopicPartition, Started) {
+    let error = start_error(&start, error);
+    (start.partition, Err(error))
+}
+
+fn start_error(start: &FetchStart, error: &KafkaError) -> FetchError {
+    let FetchStart { partition, from, .. } = start;
+    fetch_error(&format!("{partition}: the fetch at offset {} could not be started", from.offset), error)
 }
 
 fn fetch_error(what: &str, error: &KafkaError) -> FetchError {
@@ -309,6 +363,7 @@ const OWN: usize = 2;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rdkafka_sys::rd_kafka_resp_err_t;
@@ -467,7 +522,9 @@ mod tests {
         let mut busy = start(&mut fetcher, &partition(0), 0);
         assert_eq!(made.load(Ordering::SeqCst), 0, "made before it was needed");
         let quiet = |fetcher: &mut NativeFetcher, number, at| {
-            fetcher.start_quiet(&partition(number), Position::at(at), Arc::new(|| {})).unwrap()
+            let (partition, from) = (partition(number), Position::at(at));
+            let start = FetchStart { partition, from, is_quiet: true, wake: Arc::new(|| {}) };
+            fetcher.start_all(vec![start]).pop().unwrap().1.unwrap()
         };
         let mut other = quiet(&mut fetcher, 1, 1);
         assert_eq!(offsets(&take_to_end(&mut fetcher, busy.as_mut()).0), [0, 1, 2]);
@@ -541,6 +598,22 @@ mod tests {
         assert_eq!((offsets(&records(&last)), last.end), (vec![2], Some(3)));
         let nothing = queue.take(2);
         assert!(nothing.batch.is_none() && nothing.end.is_none() && nothing.error.is_none());
+    }
+
+    #[test]
+    fn the_last_records_of_the_log_are_known_to_be_the_last_before_its_end_is_told() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b", "c"]);
+        let mut fetcher = fetcher(&cluster);
+        let mut queue = start(&mut fetcher, &partition(0), 0);
+        wait_for_waiting(&fetcher, &partition(0), BARRIER + 3);
+        assert!(!queue.take(2).is_last, "more waits in the queue");
+        let last = queue.take(2);
+        assert_eq!((offsets(&records(&last)), last.is_last), (vec![2], true));
+        wait_for("the end of the log", || queue.take(2).end);
+        cluster.produce_plain(&partition(0), &["d"]);
+        let next = wait_for("a record", || Some(queue.take(2)).filter(|taken| taken.batch.is_some()));
+        assert_eq!((offsets(&records(&next)), next.is_last), (vec![3], true));
     }
 
     #[test]
@@ -719,6 +792,76 @@ mod tests {
         let error = fetcher.stop(&[partition(0)]).unwrap_err();
         assert!(error.message.contains("t-0"), "{error}");
         assert!(fetcher.stop(&[]).is_ok());
+    }
+
+    fn start_all(
+        fetcher: &mut NativeFetcher,
+        starts: &[(i32, Position, bool)],
+    ) -> BTreeMap<i32, super::super::Started> {
+        let start = |(number, from, is_quiet): &(i32, Position, bool)| FetchStart {
+            partition: partition(*number),
+            from: *from,
+            is_quiet: *is_quiet,
+            wake: Arc::new(|| {}),
+        };
+        let started = fetcher.start_all(starts.iter().map(start).collect());
+        started.into_iter().map(|(partition, started)| (partition.partition, started)).collect()
+    }
+
+    #[test]
+    fn several_start_at_once_and_one_that_is_refused_keeps_no_other_from_it() {
+        let cluster = MockCluster::new("t", 6);
+        for number in 0..6 {
+            cluster.produce_plain(&partition(number), &["a", "b", "c"]);
+        }
+        let mut fetcher = fetcher(&cluster);
+        let mut before = start(&mut fetcher, &partition(1), 0);
+        let mut before_validated = start(&mut fetcher, &partition(4), 0);
+        assert_eq!(take_to_end(&mut fetcher, before.as_mut()).0.len(), 3);
+        assert_eq!(take_to_end(&mut fetcher, before_validated.as_mut()).0.len(), 3);
+        // Those with an epoch are validated; 1 and 4 are fetched already, and an offset is not negative.
+        let read = Position { offset: 1, leader_epoch: Some(0) };
+        let starts = [
+            (0, Position::at(1), false),
+            (1, Position::at(1), false),
+            (2, Position::at(-1), false),
+            (3, read, false),
+            (4, read, false),
+            (5, read, false),
+        ];
+        let mut started = start_all(&mut fetcher, &starts);
+        assert_eq!(started.len(), 6);
+        for number in [1, 2, 4] {
+            let error = started.remove(&number).unwrap().err().unwrap();
+            assert!(error.message.starts_with(&format!("t-{number}: ")), "{error}");
+        }
+        for queue in started.values_mut() {
+            let (fetched, last) = take_to_end(&mut fetcher, queue.as_mut().unwrap().as_mut());
+            assert_eq!((offsets(&fetched), last.end), (vec![1, 2], Some(3)));
+        }
+        // What was fetched before goes on, or can be started again.
+        cluster.produce_plain(&partition(1), &["d"]);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, before.as_mut()).0), [3]);
+        fetcher.stop(&[partition(4)]).unwrap();
+        drop(before_validated);
+        let mut again = start_all(&mut fetcher, &[(4, Position::at(1), false)]).remove(&4).unwrap().unwrap();
+        assert_eq!(offsets(&take_to_end(&mut fetcher, again.as_mut()).0), [1, 2]);
+    }
+
+    #[test]
+    fn several_stop_at_once_and_one_that_is_not_fetched_keeps_no_other_from_it() {
+        let cluster = MockCluster::new("t", 4);
+        let (_, make) = maker(&cluster, 1);
+        let mut fetcher = fetcher(&cluster).with_quiet(make);
+        let at = Position::at(0);
+        let started =
+            start_all(&mut fetcher, &[(0, at, false), (1, at, true), (2, at, false), (3, at, true)]);
+        assert!(started.values().all(Result::is_ok));
+        assert_eq!(busy_client(&fetcher).assignment().unwrap(), [partition(0), partition(2)]);
+        fetcher.stop(&[partition(2)]).unwrap();
+        let error = fetcher.stop(&[partition(0), partition(1), partition(2), partition(3)]).unwrap_err();
+        assert!(error.message.starts_with("t-2: "), "{error}");
+        assert!(fetcher.fetching().is_empty());
     }
 
     #[test]

@@ -116,10 +116,14 @@ impl Memory {
         }
     }
 
-    /// The same of one that has so many records left to read, where that is known.
+    /// The same of one that has so many records left to read, where that is known. Before any record has come, it is
+    /// what the records take beside their bytes, so that not all begin to read only to stop again.
     pub(crate) fn ahead_of(&self, left: Option<u64>) -> u64 {
         let all = |left: u64| left.saturating_mul(self.size.load(Ordering::Relaxed) + NATIVE);
-        self.ahead().min(left.map_or(u64::MAX, all))
+        match self.ahead() {
+            0 => left.map_or(0, |left| all(left.min(self.prefetch.records))),
+            most => most.min(left.map_or(u64::MAX, all)),
+        }
     }
 
     /// What lanes may hold, all together.
@@ -322,6 +326,7 @@ mod tests {
         );
         let memory = Memory::new(1 << 30, PREFETCH);
         assert_eq!(memory.ahead(), 0, "not known yet");
+        assert_eq!([None, Some(3), Some(1 << 40)].map(|left| memory.ahead_of(left)), [0, 3_120, 1_040_000]);
         assert!(memory.took(10_000, 1) && !memory.took(100_000, 10));
         assert_eq!((memory.ahead_of(Some(3)), memory.ahead_of(Some(1 << 40))), (33_120, memory.ahead()));
         let before = memory.learn((0, 0));

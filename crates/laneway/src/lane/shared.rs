@@ -161,7 +161,8 @@ impl LaneShared {
         let taken = queue.take(most);
         let bytes = appetite.took(taken.batch.as_deref());
         let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
-        if self.reading.has_taken(bytes, records, taken.end.is_some(), memory) {
+        let is_at_end = taken.end.is_some() || taken.is_last;
+        if self.reading.has_taken(bytes, records, is_at_end, memory) {
             tell(LaneMessage::Crowded);
         }
         if bytes > memory.most_held() {
@@ -299,6 +300,40 @@ impl LaneShared {
         match self.window.get() {
             Some(window) => window.finished(),
             None => self.progress().tracker.finished(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use laneway_core::{Epoch, TopicPartition};
+
+    use super::super::Prefetch;
+    use super::*;
+    use crate::record::{Batch, OwnedRecord};
+
+    /// Delivers one record, which may be the last of the log.
+    struct Queue(bool);
+
+    impl PartitionQueue for Queue {
+        fn take(&mut self, _: usize) -> Taken {
+            let batch = Batch::from_owned(vec![OwnedRecord::default()]);
+            Taken { batch: Some(batch), is_last: self.0, ..Taken::default() }
+        }
+    }
+
+    #[test]
+    fn a_lane_that_has_the_last_record_makes_room_before_the_end_of_the_log_is_told() {
+        let id = LaneId { partition: TopicPartition::new("t", 0), epoch: Epoch(1) };
+        let shared = LaneShared::new(id, Position::at(0));
+        let memory = Memory::new(1 << 30, Prefetch { bytes: 1 << 20, records: 1_000, fetch: 256 << 10 });
+        let tell: Tell = Arc::new(|_| ());
+        for is_last in [false, true, false] {
+            let mut appetite = Appetite::default();
+            shared.take(&mut Queue(is_last), 1, &mut appetite, &memory, &tell);
+            assert_eq!(shared.reading.look(&memory, 1).is_at_end, is_last);
         }
     }
 }

@@ -76,6 +76,11 @@ impl NativeBatch {
         self.message(index).offset
     }
 
+    /// The offset behind the last of them.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.offset(self.len().saturating_sub(1)) + 1
+    }
+
     pub(crate) fn leader_epoch(&self, index: usize) -> Option<i32> {
         // SAFETY: the message is live.
         let epoch = unsafe { rd_kafka_message_leader_epoch(self.message(index)) };

@@ -14,7 +14,7 @@ use rdkafka_sys::{rd_kafka_t, rd_kafka_topic_t};
 use super::certificate::{CertificateReason, verified};
 use super::config::Config;
 use super::error::{KafkaError, codes, text};
-use super::list::List;
+use super::list::{List, NO_OFFSET};
 use super::native::{Native, fatal_error, open};
 use super::partition::PartitionHandle;
 use super::queue::{Queue, RawQueue};
@@ -113,6 +113,24 @@ impl Client {
         }
     }
 
+    /// The log's end as the last fetch of the partition told it. Asks nobody. In it is what a transaction that is open
+    /// has written.
+    pub(crate) fn log_end(&self, partition: &TopicPartition) -> Option<i64> {
+        let topic = CString::new(&*partition.topic).ok()?;
+        let (mut low, mut high) = (NO_OFFSET, NO_OFFSET);
+        // SAFETY: the client is live, the name terminated, and both places are there for the length of the call.
+        let code = unsafe {
+            raw::rd_kafka_get_watermark_offsets(
+                self.as_ptr(),
+                topic.as_ptr(),
+                partition.partition,
+                &mut low,
+                &mut high,
+            )
+        };
+        KafkaError::check(code).is_ok().then_some(high).filter(|high| *high >= 0)
+    }
+
     /// Pauses partitions, each of which must be known. An error names the first that could not be paused.
     pub(crate) fn pause(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
         let list = List::of_partitions(partitions)?;
@@ -154,14 +172,34 @@ impl Client {
         positions: &[(TopicPartition, Position)],
     ) -> Result<(), KafkaError> {
         let partitions: Vec<_> = positions.iter().map(|(partition, _)| partition.clone()).collect();
-        self.pause(&partitions)?;
-        self.incremental_assign(positions)?;
+        let started =
+            self.pause(&partitions).and_then(|()| self.incremental_assign(positions)).and_then(|()| {
+                // One that was not sent to its position would be fetched without being asked.
+                self.seek(positions).inspect_err(|_| drop(self.incremental_unassign(&partitions)))
+            });
+        // Whatever failed: nothing is left paused that was fetched before, or is started again.
+        let resumed = self.resume(&partitions);
+        started.and(resumed)
+    }
+
+    /// Sends assigned partitions to positions, and does not wait until they are there.
+    fn seek(&self, positions: &[(TopicPartition, Position)]) -> Result<(), KafkaError> {
         let list = List::of_positions(positions)?;
-        // SAFETY: the client and the list are live, for both calls; an error that is answered is ours.
-        unsafe {
-            KafkaError::take(native::rd_kafka_seek_partitions(self.as_ptr(), list.as_ptr(), 0))?;
-            KafkaError::check(raw::rd_kafka_resume_partitions(self.as_ptr(), list.as_ptr()))
+        // SAFETY: the client and the list are live; an error that is answered is ours.
+        unsafe { KafkaError::take(native::rd_kafka_seek_partitions(self.as_ptr(), list.as_ptr(), 0))? };
+        for element in list.read() {
+            if let Some(error) = element.error.filter(|error| error.code != codes::_IN_PROGRESS) {
+                let message = format!("{} could not be sent to its position: {error}", element.partition);
+                return Err(KafkaError::new(error.code, message));
+            }
         }
+        Ok(())
+    }
+
+    fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {
+        let list = List::of_partitions(partitions)?;
+        // SAFETY: the client and the list are live.
+        KafkaError::check(unsafe { raw::rd_kafka_resume_partitions(self.as_ptr(), list.as_ptr()) })
     }
 
     pub(crate) fn incremental_unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaError> {

@@ -27,6 +27,8 @@ pub(crate) struct NativeTaken {
     pub(crate) batch: Option<NativeBatch>,
     /// The highest offset at which the end of the log was met.
     pub(crate) end: Option<i64>,
+    /// These records reach up to the log's end, as far as was known when the last of them was fetched.
+    pub(crate) is_last: bool,
     /// What ended the queue behind these records, and the offset that it is about (negative: none).
     pub(crate) error: Option<(KafkaError, i64)>,
 }
@@ -89,7 +91,13 @@ impl PartitionHandle {
         }
         if !records.is_empty() {
             let client = Arc::clone(self.queue.client());
-            taken.batch = Some(NativeBatch::new(self.partition.clone(), records, client));
+            let is_empty = records.len() < max;
+            let batch = NativeBatch::new(self.partition.clone(), records, client);
+            // The end is told before the records are that were fetched with it (rdkafka_fetcher.c,
+            // `rd_kafka_fetch_reply_handle_partition`).
+            taken.is_last =
+                is_empty && self.queue.client().log_end(&self.partition) == Some(batch.next_offset());
+            taken.batch = Some(batch);
         }
         taken
     }

@@ -64,6 +64,13 @@ unsafe extern "C" {
         partitions: *mut rd_kafka_topic_partition_list_t,
         timeout_ms: c_int,
     ) -> c_int;
+    pub(super) fn rd_kafka_get_watermark_offsets(
+        rk: *mut rd_kafka_t,
+        topic: *const c_char,
+        partition: i32,
+        low: *mut i64,
+        high: *mut i64,
+    ) -> c_int;
     pub(super) fn rd_kafka_metadata(
         rk: *mut rd_kafka_t,
         all_topics: c_int,

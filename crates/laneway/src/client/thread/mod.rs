@@ -129,6 +129,8 @@ struct ClientThread {
     idle_since: Option<Instant>,
     next_ends: Instant,
     next_tick: Instant,
+    /// Turns have ended since it was last looked at who reads.
+    turns_are_due: bool,
     last_look: Instant,
     strays: u64,
     shown_after: Option<Instant>,
@@ -246,6 +248,7 @@ impl ClientThread {
             idle_since: None,
             next_ends: now,
             next_tick: now,
+            turns_are_due: false,
             last_look: now,
             strays: 0,
             shown_after: None,
@@ -265,6 +268,9 @@ impl ClientThread {
         while !self.member.is_gone() {
             while let Ok(message) = self.received.try_recv() {
                 self.on_message(message);
+            }
+            if std::mem::take(&mut self.turns_are_due) {
+                self.take_turns();
             }
             let now = Instant::now();
             let slept = now.duration_since(std::mem::replace(&mut self.last_look, now));
@@ -339,7 +345,7 @@ impl ClientThread {
             Message::Lane(LaneMessage::Told(message)) => self.event(Event::Error { message }),
             Message::Lane(LaneMessage::QueueClosed(lane)) => {
                 self.world.turn_has_ended(&lane);
-                self.take_turns();
+                self.turns_are_due = true;
             }
             Message::Lane(LaneMessage::GoBack(lane)) => self.world.go_back(&lane),
             Message::Lane(LaneMessage::Crowded) => {
@@ -561,7 +567,7 @@ impl ClientThread {
     fn check_fetcher(&mut self) {
         for partition in self.world.fetcher.fetching() {
             if !self.world.fetching.contains(&partition) {
-                self.world.stop_fetching(&partition);
+                self.world.stop_fetching(std::slice::from_ref(&partition));
                 let message = format!("{partition} was fetched without a lane, and was stopped");
                 self.event(Event::Error { message });
             }
