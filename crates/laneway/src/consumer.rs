@@ -344,7 +344,8 @@ fn native_fetcher(clients: &Clients, first: Arc<Client>, reaper: Reaper) -> Nati
     }
 }
 
-fn fetching_client(clients: &Clients, config: Config) -> Result<Arc<Client>, String> {
+/// Made anew where it loses its way to the brokers.
+pub(crate) fn fetching_client(clients: &Clients, config: Config) -> Result<Arc<Client>, String> {
     let client = Client::new(config)?;
     if let Some(tokens) = &clients.tokens {
         tokens.serve(&client);

@@ -47,6 +47,8 @@ pub(crate) struct TopicWatch {
 }
 
 enum Command {
+    /// Look through this client.
+    Through(Arc<Client>),
     /// Show a membership client the partitions as they are now.
     Show(Arc<Client>),
     /// Look again now.
@@ -193,7 +195,7 @@ impl TopicWatch {
         let (commands, received) = channel();
         std::thread::Builder::new()
             .name("laneway-topics".into())
-            .spawn(move || watch(&client, patterns, interval, &mailbox, &received))?;
+            .spawn(move || watch(client, patterns, interval, &mailbox, &received))?;
         Ok(Self { commands })
     }
 
@@ -207,6 +209,11 @@ impl TopicWatch {
         self.commands.send(Command::Watch(patterns)).ok();
     }
 
+    /// Looks through another client from now on, at once.
+    pub(crate) fn ask_through(&self, client: Arc<Client>) {
+        self.commands.send(Command::Through(client)).ok();
+    }
+
     /// Looks again at once. With what it finds the client also learns the leaders anew: its questions for
     /// offsets would go on with the old ones, after a broker was started again.
     pub(crate) fn look(&self) {
@@ -215,7 +222,7 @@ impl TopicWatch {
 }
 
 fn watch(
-    client: &Client,
+    mut client: Arc<Client>,
     mut patterns: Patterns,
     interval: Duration,
     mailbox: &Mailbox,
@@ -223,7 +230,7 @@ fn watch(
 ) {
     let mut subscription = 0;
     loop {
-        let mut seen = patterns.look(client);
+        let mut seen = patterns.look(&client);
         seen.subscription = subscription;
         let is_whole = seen.missing.is_empty() && seen.error.is_none() && !seen.partitions.is_empty();
         mailbox.post(Message::Topics(seen));
@@ -237,6 +244,10 @@ fn watch(
                 Ok(Command::Watch(new)) => {
                     patterns = new;
                     subscription += 1;
+                    break;
+                }
+                Ok(Command::Through(other)) => {
+                    client = other;
                     break;
                 }
                 Ok(Command::Look) | Err(RecvTimeoutError::Timeout) => break,

@@ -37,6 +37,10 @@ pub(crate) struct World {
     /// What is asked of the brokers goes through the client that looks for topics, the fetcher's own: it is
     /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
     pub(super) answers: Queue,
+    /// Something that was asked of a broker was in vain: it is told again where there are brokers.
+    pub(super) is_unheard: bool,
+    /// That of the client that was asked before this one: what it was asked may still be answered.
+    pub(super) former_answers: Option<Queue>,
     pub(super) asked: Arc<Client>,
     pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
     /// Lanes that have ended and may still be committed, or opened again.
@@ -91,6 +95,20 @@ pub(crate) struct Fixed {
 }
 
 impl World {
+    /// Asks through another client from now on.
+    pub(super) fn ask_through(&mut self, client: Arc<Client>) {
+        let answers = client.new_queue();
+        answers.on_ready(self.fixed.wake.clone());
+        let former = self.former_answers.replace(std::mem::replace(&mut self.answers, answers));
+        let asked = std::mem::replace(&mut self.asked, client);
+        // Where it is the last that holds its client, dropping it destroys that.
+        self.reaper.take((former, asked));
+    }
+
+    pub(super) fn next_answer(&self) -> Option<NativeEvent> {
+        self.answers.poll().or_else(|| self.former_answers.as_ref()?.poll())
+    }
+
     /// Takes in an answer. True if it was of the search.
     pub(super) fn take_search_answer(&mut self, event: &NativeEvent) -> bool {
         self.search.as_mut().is_some_and(|search| search.take(event))
@@ -550,7 +568,10 @@ impl Port for World {
                 let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();
                 Event::Committed { offsets }
             }
-            Report::CommitFailed(error) => Event::CommitFailed { error },
+            Report::CommitFailed(error) => {
+                self.is_unheard = true;
+                Event::CommitFailed { error }
+            }
             Report::Detached(lane) => return self.on_detached(&lane),
             Report::Answered { number, result } => return self.answered.push((number, result)),
             Report::Error(message) => Event::Error { message },

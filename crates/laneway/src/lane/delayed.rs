@@ -48,14 +48,15 @@ where
 {
     /// Has records that were read wait until they are due.
     pub(super) fn delay(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {
-        let today = SystemTime::now();
+        // Both clocks at the same time: what came before in this turn is not waited for less.
+        let (now, today) = (self.started.elapsed(), SystemTime::now());
         for &(index, ticket) in fresh {
             let Some(record) = batch.record(index) else { continue };
             let wait = self.wait_of(&record, today);
             let item = Item { record: record.detached(), ticket, is_counted: false, tried: None };
             self.held.bytes += item.cost();
             if let Some(delayed) = &mut self.delayed {
-                delayed.waiting.push_back((self.now + wait.min(delayed.delay), item));
+                delayed.waiting.push_back((now + wait.min(delayed.delay), item));
             }
         }
     }

@@ -126,6 +126,7 @@ impl Lane {
                         lacks_room: false,
                         told_lack: false,
                         leaves_room: false,
+                        ready_in_turn: 0,
                         told_waiting: 0,
                         share: 0,
                         gave: false,
@@ -251,7 +252,7 @@ pub(super) struct Running<'a, A, F> {
     fresh: Vec<(usize, Ticket)>,
     /// What was finished before the lane began.
     finished: Option<Finished>,
-    started: Instant,
+    pub(super) started: Instant,
     pub(super) now: Duration,
     next_look: Duration,
     /// How many slow ticks it sleeps at a time.
@@ -268,6 +269,8 @@ pub(super) struct Running<'a, A, F> {
     /// It has nothing running, or less than its share of the room of all lanes together; and whether they know.
     lacks_room: bool,
     told_lack: bool,
+    /// Calls that were ready at once in this turn.
+    ready_in_turn: usize,
     /// It could go on if there were room, and leaves what there is to others.
     leaves_room: bool,
     /// Records that wait here, as all lanes know, and its share of the room for that.
@@ -353,7 +356,7 @@ where
             }
             let Some(outcome) = self.slots.poll(at) else { continue };
             if let Some(call) = self.calls.get_mut(at as usize).and_then(Option::take) {
-                self.has_returned(call.unit.len(), call.unit.is_letter());
+                self.has_returned(call.unit.len(), call.unit.is_letter(), false);
                 self.over(call.unit, outcome);
             }
         }
@@ -538,7 +541,7 @@ where
             let again = copies.then(|| record.clone());
             let begun = self.begin(Job::One(record), 1);
             if let Ok(None) = begun {
-                self.has_returned(1, false);
+                self.has_returned(1, false, true);
                 self.count_finished();
                 self.succeeded += 1;
                 self.ready_calls = self.ready_calls.saturating_add(1);
@@ -557,7 +560,7 @@ where
             self.held.bytes += item.cost();
             match begun {
                 Ok(answer) => {
-                    self.has_returned(1, false);
+                    self.has_returned(1, false, true);
                     self.complete(item, place, outcome_of(answer).one());
                 }
                 Err(at) => self.remember(at, Unit::One(item, place)),
@@ -622,12 +625,15 @@ where
         self.slots.start((self.attempt)(job))
     }
 
-    fn has_returned(&mut self, count: usize, is_letter: bool) {
+    fn has_returned(&mut self, count: usize, is_letter: bool, at_once: bool) {
         self.in_flight -= count;
         if !is_letter {
             self.running -= 1;
+            self.ready_in_turn += usize::from(at_once);
+            // Handing room over costs more than a call that is ready at once: some of those go on in the same.
+            let may_keep = at_once && !self.ready_in_turn.is_multiple_of(READY_BEFORE_OTHERS);
             // I8: a lane with much to do would else keep its room for ever, beside others that have none.
-            if self.work.limit.is_wanted() && self.running + self.room >= self.share {
+            if !may_keep && self.work.limit.is_wanted() && self.running + self.room >= self.share {
                 self.gave = true;
                 self.work.limit.give_back(1);
             } else {
@@ -640,7 +646,7 @@ where
         match self.begin(job, unit.len()) {
             Err(at) => self.remember(at, unit),
             Ok(outcome) => {
-                self.has_returned(unit.len(), unit.is_letter());
+                self.has_returned(unit.len(), unit.is_letter(), true);
                 self.ready_calls = self.ready_calls.saturating_add(1);
                 self.over(unit, outcome);
             }
@@ -713,7 +719,7 @@ where
             self.work.memory.hold(self.told, self.held);
             self.told = self.held;
         }
-        self.gave = false;
+        (self.gave, self.ready_in_turn) = (false, 0);
         let waiting = (self.schedule.runnable() + self.schedule.blocked().0) as u64;
         self.work.limit.wait(self.told_waiting, waiting);
         self.told_waiting = waiting;
@@ -807,6 +813,8 @@ where
 
 /// So many calls in a row that are ready at once make a handler one that is.
 const PROVEN_READY: u32 = 64;
+/// So many of them go on in the same room, also where other lanes lack some.
+const READY_BEFORE_OTHERS: usize = 32;
 /// How many slow ticks at a time a lane sleeps that has been idle for as many.
 const MOST_IDLE_TICKS: u32 = 5;
 /// How often a lane looks around.

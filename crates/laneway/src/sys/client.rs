@@ -275,6 +275,15 @@ impl Client {
         fatal_error(self)
     }
 
+    /// Gives the client brokers to begin with, beside those that it knows. It forgets them as soon as brokers tell it of
+    /// others, but keeps the text for as long as it lives.
+    pub(crate) fn add_brokers(&self, brokers: &str) {
+        let Ok(brokers) = CString::new(brokers) else { return };
+        // SAFETY: the client is live and the list terminated; it is copied. The count that is answered says nothing: those
+        // that there are already count as well.
+        let _ = unsafe { native::rd_kafka_brokers_add(self.as_ptr(), brokers.as_ptr()) };
+    }
+
     /// Begins to close the consumer; what it has to say while it does comes from `queue`, a new one. From
     /// then on only that queue and [`Client::closed`] are sure to answer.
     pub(crate) fn close_queue(&self, queue: &Queue) -> Result<(), KafkaError> {

@@ -314,6 +314,30 @@ fn a_lane_of_which_nothing_comes_is_fetched_anew() {
     bench.end(running);
 }
 
+/// A client can lose its way to the brokers for good, while membership has its own.
+#[test]
+fn where_nothing_comes_of_what_is_asked_another_client_asks_it() {
+    let bench = Bench::new(2);
+    let unknown_server_error = -1;
+    bench.kafka.push_errors(ApiKey::OFFSET_FETCH, &[unknown_server_error; 2_000]);
+    let running =
+        bench.run(bench.builder().protocol(Protocol::Cooperative), |_: Record| std::future::ready(()));
+    let told = |what: &str| bench.errors().iter().filter(|error| error.contains(what)).count();
+    wait_until(Duration::from_secs(90), "another client asks", || told("another client asks them") == 1);
+    assert!(told("could not find where to start") > 10, "{:?}", bench.errors());
+    bench.kafka.clear_errors(ApiKey::OFFSET_FETCH);
+    let producer = Producer::new(bench.kafka.brokers(), &[]).unwrap();
+    for number in 0..20 {
+        producer.send(&bench.topic, number % 2, None, Some(b"x"), &[], None).unwrap();
+    }
+    producer.flush().unwrap();
+    wait_until(LONG, "all is committed", || bench.committed(0) == 10 && bench.committed(1) == 10);
+    let topics = running.0.clone();
+    assert_eq!(bench.runtime.block_on(topics.committed(&[bench.partition(0)])).unwrap().len(), 1);
+    bench.end(running);
+    assert_eq!(told("another client asks them"), 1);
+}
+
 /// Whatever the broker says when a member joins is told, and tried again.
 #[test]
 fn a_join_that_is_refused_is_told_and_tried_again() {

@@ -130,7 +130,7 @@ fn endure(protocol: Protocol, time: Duration) {
         std::thread::sleep(Duration::from_millis(100));
     }
     traffic.end();
-    scene.wait_until_finished(LONG);
+    scene.wait_until_finished_by(&stays, LONG);
     others.iter().for_each(|(_, other)| leave(other));
     leave(&stays);
     for (of, name) in NAMES.iter().enumerate() {

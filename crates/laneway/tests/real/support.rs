@@ -234,6 +234,15 @@ impl Scene {
         wait_until(within, "everything that was produced is finished", || self.unfinished() == 0);
     }
 
+    /// Likewise. Where that is in vain, says what is missing, and what a member's process said last.
+    pub(crate) fn wait_until_finished_by(&self, member: &Process, within: Duration) {
+        if laneway_testing::try_wait_until(within, "all is finished", || self.unfinished() == 0).is_err() {
+            let said = member.stderr();
+            println!("the member said last: {:#?}", &said[said.len().saturating_sub(60)..]);
+            panic!("after {within:?} {} records were not finished", self.unfinished());
+        }
+    }
+
     /// Records that were produced and not finished.
     pub(crate) fn unfinished(&self) -> usize {
         use laneway_testing::history::What;
@@ -382,6 +391,10 @@ fn record_event(recorder: &MemberRecorder, event: &Event) {
             offsets.iter().for_each(|(partition, offset)| recorder.committed(partition, *offset));
         }
         Event::Stray { partition, offset } => recorder.stray(partition, *offset),
+        // Of a process it is all that tells why it did not do what it should.
+        Event::Error { .. } | Event::CommitFailed { .. } | Event::BrokersDown { .. } => {
+            eprintln!("{}: {event:?}", recorder.name());
+        }
         _ => {}
     }
 }

@@ -1,5 +1,6 @@
 //! The client thread's loop: hears of everything, lets the member decide, and tells what happened.
 
+mod anew;
 mod asked;
 mod by_hand;
 mod errors;
@@ -31,6 +32,7 @@ use crate::client::starts::{self, SearchResult};
 use crate::client::topic_ids::TopicIds;
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
+use anew::InVain;
 use asked::Asked;
 use errors::commit_refusal;
 use protocol::Mismatch;
@@ -141,6 +143,9 @@ struct ClientThread {
     asked: Asked,
     truncated: Truncated,
     silences: Silences,
+    in_vain: InVain,
+    /// When clients may be told again where there are brokers.
+    next_brokers: Instant,
     /// The last search, and what it found: which topics those are may be told after it.
     searched: (u64, BTreeSet<TopicPartition>),
     stalls: Stalls,
@@ -197,6 +202,8 @@ impl ClientThread {
             by_hand: setup.assigned.map(ByHand::new),
             fetcher: setup.fetcher,
             answers,
+            is_unheard: false,
+            former_answers: None,
             asked,
             lanes: HashMap::new(),
             ended: HashMap::new(),
@@ -258,6 +265,8 @@ impl ClientThread {
             asked: Asked::default(),
             truncated: Truncated::default(),
             silences: Silences::default(),
+            in_vain: InVain::default(),
+            next_brokers: now + anew::BROKERS_TOLD,
             searched: (0, BTreeSet::new()),
             stalls: Stalls::new(setup.stall),
             known_of: None,
@@ -380,7 +389,7 @@ impl ClientThread {
         while let Some(event) = self.world.membership.as_ref().and_then(|membership| membership.poll()) {
             self.on_native(event);
         }
-        while let Some(event) = self.world.answers.poll() {
+        while let Some(event) = self.world.next_answer() {
             self.on_native(event);
         }
         if let Some(result) = self.world.finish_search() {
@@ -479,6 +488,7 @@ impl ClientThread {
         if result.found.iter().any(|(_, found)| found.is_err()) {
             self.topics.look();
         }
+        let is_in_vain = result.refused.is_none() && result.found.iter().all(|(_, found)| found.is_err());
         // Whatever topic they are of.
         let is_right =
             |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from == From::Beginning);
@@ -487,6 +497,7 @@ impl ClientThread {
         self.input(Input::Starts { token: result.token, found: result.found });
         self.searched = (result.token, found);
         self.begin_anew(&result.made_again, result.token);
+        self.has_searched(is_in_vain);
     }
 
     fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {
@@ -522,6 +533,7 @@ impl ClientThread {
         self.world.keep_paces();
         self.take_turns();
         self.look_for_blocked_lanes(now);
+        self.tell_of_brokers(now);
         self.end_if_refused();
         self.look_for_a_silent_refusal(now);
         self.start_refused_lanes_again();
@@ -671,8 +683,9 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, asked, fixed, after, .. } = self.world;
-        reaper.take((fetcher, membership, answers, asked, fixed.work));
+        let World { fetcher, reaper, membership, answers, former_answers, asked, fixed, after, .. } =
+            self.world;
+        reaper.take((fetcher, membership, answers, former_answers, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));

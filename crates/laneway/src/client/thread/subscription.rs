@@ -23,6 +23,8 @@ impl ClientThread {
         }
         if let Some(error) = seen.error {
             let refused = [codes::TOPIC_AUTHORIZATION_FAILED, codes::CLUSTER_AUTHORIZATION_FAILED];
+            // Others were told by a broker.
+            self.has_looked(error.code < 0);
             if refused.contains(&error.code) {
                 // A broker answered, whatever it answered.
                 self.reached = true;
@@ -33,6 +35,7 @@ impl ClientThread {
             }
             return;
         }
+        self.has_looked(false);
         self.reached = true;
         self.ask_for_topic_ids(&seen.partitions.keys().map(String::as_str).collect());
         if !seen.needed.is_empty() && self.world.known.is_none() {
