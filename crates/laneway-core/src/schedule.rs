@@ -39,6 +39,8 @@ pub struct Schedule<T> {
     queues: Vec<Queue<T>>,
     free: Vec<u32>,
     ready: VecDeque<Ready<T>>,
+    /// How many of those there stand for a queue that went on without its turn.
+    stale: usize,
     /// Queues with a whole batch, where batches are of one queue.
     full: VecDeque<(u32, u64)>,
     waits: BinaryHeap<Wait<T>>,
@@ -54,6 +56,8 @@ pub struct Schedule<T> {
     blocked_bytes: usize,
     waiting: usize,
     waiting_bytes: usize,
+    /// What is blocked by a record that waits.
+    held_up: usize,
 }
 
 #[derive(Debug)]
@@ -98,6 +102,7 @@ impl<T> Schedule<T> {
             queues: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
+            stale: 0,
             full: VecDeque::new(),
             waits: BinaryHeap::new(),
             longest: 0,
@@ -109,6 +114,7 @@ impl<T> Schedule<T> {
             blocked_bytes: 0,
             waiting: 0,
             waiting_bytes: 0,
+            held_up: 0,
         }
     }
 
@@ -140,6 +146,7 @@ impl<T> Schedule<T> {
         if queue.busy > 0 || queue.is_waiting {
             self.blocked += 1;
             self.blocked_bytes += bytes;
+            self.held_up += usize::from(queue.is_waiting);
             return;
         }
         self.runnable += 1;
@@ -167,6 +174,8 @@ impl<T> Schedule<T> {
         {
             self.took(bytes);
             self.block_rest(self.longest);
+            self.stale += 1;
+            self.drop_stale();
             return Some((Place(Some(self.longest)), item));
         }
         loop {
@@ -182,6 +191,7 @@ impl<T> Schedule<T> {
                         self.block_rest(at);
                         return Some((Place(Some(at)), item));
                     }
+                    self.stale = self.stale.saturating_sub(1);
                 }
             }
         }
@@ -316,6 +326,23 @@ impl<T> Schedule<T> {
         queue.is_some_and(|queue| queue.pending.len().saturating_mul(at_once) >= self.runnable + self.blocked)
     }
 
+    /// Drops what is stale at the front, and all of it where it is most of what is there.
+    fn drop_stale(&mut self) {
+        let queues = &self.queues;
+        let is_stale = |ready: &Ready<T>| match ready.what {
+            What::Lone(..) => false,
+            What::Queue(at, token) => queues.get(at as usize).is_none_or(|queue| queue.ready != Some(token)),
+        };
+        while self.ready.front().is_some_and(is_stale) {
+            self.ready.pop_front();
+            self.stale = self.stale.saturating_sub(1);
+        }
+        if self.stale > self.ready.len() / 2 {
+            self.ready.retain(|ready| !is_stale(ready));
+            self.stale = 0;
+        }
+    }
+
     fn look_at_length(&mut self, at: u32) {
         let length = |at: u32| self.queues.get(at as usize).map_or(0, |queue| queue.pending.len());
         if length(at) > length(self.longest) {
@@ -370,6 +397,7 @@ impl<T> Schedule<T> {
                     }
                     self.blocked -= records;
                     self.blocked_bytes -= bytes;
+                    self.held_up -= records;
                     self.runnable += queue.pending.len();
                     self.runnable_bytes += queue.bytes;
                     self.make_ready(at, since);
@@ -390,12 +418,17 @@ impl<T> Schedule<T> {
 
     /// Records that could run side by side now, where they are not put together.
     pub fn side_by_side(&self) -> usize {
-        self.ready.len()
+        self.ready.len() - self.stale.min(self.ready.len())
     }
 
     /// Records that wait for one ahead of them in their queue, and their bytes.
     pub fn blocked(&self) -> (usize, usize) {
         (self.blocked, self.blocked_bytes)
+    }
+
+    /// How many of those wait for one that waits to run again.
+    pub fn held_up(&self) -> usize {
+        self.held_up
     }
 
     /// Records that wait to run again.
@@ -509,6 +542,7 @@ impl<T> Schedule<T> {
         }
         if !queue.again.is_empty() {
             queue.is_waiting = true;
+            self.held_up += queue.pending.len();
             let due = std::mem::take(&mut queue.due);
             self.wait(due, What::Queue(at, 0));
             return;
@@ -523,6 +557,7 @@ impl<T> Schedule<T> {
                 self.free.clear();
                 // What is left of them there is stale.
                 self.ready.retain(|ready| matches!(ready.what, What::Lone(..)));
+                self.stale = 0;
                 self.full.clear();
             }
             return;
@@ -702,6 +737,35 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_goes_on_without_its_turn_leaves_nothing_behind() {
+        let mut schedule = Schedule::new(ONE);
+        let key = |number: u32| number.to_be_bytes();
+        // One that waits for an hour, so that there is always a queue.
+        schedule.push(Some(&key(1)), 0, 1, at(0));
+        let (place, item) = schedule.take(1).unwrap();
+        schedule.retry(place, item, 1, at(3_600_000));
+        for others in [0, 3] {
+            for number in 0..others {
+                schedule.push(Some(&key(2 + number)), number, 1, at(0));
+            }
+            for number in 0..40 {
+                schedule.push(Some(&key(9)), number, 1, at(0));
+            }
+            for number in 0..1_000 {
+                let (place, _) = schedule.take(8).unwrap();
+                schedule.push(Some(&key(9)), number, 1, at(1));
+                schedule.done(place, 8, at(1));
+                assert!(
+                    schedule.ready.len() <= 2 * (1 + others as usize),
+                    "{number}: {}",
+                    schedule.ready.len()
+                );
+                assert!(schedule.side_by_side() <= 1 + others as usize);
+            }
+        }
+    }
+
+    #[test]
     fn queues_that_are_equally_long_take_turns() {
         let mut schedule = Schedule::new(ONE);
         for number in 0..40_u32 {
@@ -821,6 +885,10 @@ mod tests {
             prop_assert_eq!(
                 (schedule.runnable(), schedule.runnable_bytes, schedule.blocked(), schedule.waiting()),
                 (0, 0, (0, 0), 0)
+            );
+            prop_assert_eq!(
+                (schedule.held_up(), schedule.ready.len(), schedule.side_by_side()),
+                (0, 0, 0)
             );
             prop_assert_eq!((schedule.queues(), schedule.queues.len()), (0, 0));
         });

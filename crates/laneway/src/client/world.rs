@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(super) is_unheard: bool,
     /// That of the client that was asked before this one: what it was asked may still be answered.
     pub(super) former_answers: Option<Queue>,
+    /// What a client says by itself that is asked and fetches nothing.
+    pub(super) asked_main: Option<Queue>,
     pub(super) asked: Arc<Client>,
     pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
     /// Lanes that have ended and may still be committed, or opened again.
@@ -99,13 +101,16 @@ impl World {
     pub(super) fn ask_through(&mut self, client: Arc<Client>) {
         let answers = client.new_queue();
         answers.on_ready(self.fixed.wake.clone());
+        let main = self.asked_main.replace(client.consumer_queue());
         let former = self.former_answers.replace(std::mem::replace(&mut self.answers, answers));
         let asked = std::mem::replace(&mut self.asked, client);
         // Where it is the last that holds its client, dropping it destroys that.
-        self.reaper.take((former, asked));
+        self.reaper.take((main, former, asked));
     }
 
     pub(super) fn next_answer(&self) -> Option<NativeEvent> {
+        // Nothing that it says by itself is news: the first one, and membership, say it as well.
+        while self.asked_main.as_ref().is_some_and(|main| main.poll().is_some()) {}
         self.answers.poll().or_else(|| self.former_answers.as_ref()?.poll())
     }
 

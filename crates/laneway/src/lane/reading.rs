@@ -57,7 +57,11 @@ impl Reading {
             return None;
         }
         match self.change.swap(NONE, Ordering::Acquire) {
-            CLOSE => Some(Change::Close),
+            CLOSE => {
+                // Also one that was given just before, and that the lane did not get to.
+                drop(self.take_given());
+                Some(Change::Close)
+            }
             OPEN => {
                 self.has_read.store(false, Ordering::Relaxed);
                 self.is_at_end.store(false, Ordering::Relaxed);
@@ -103,6 +107,11 @@ impl Reading {
     /// Where reading goes on, where that is not behind what was read last.
     pub(crate) fn goes_on_at(&self) -> Option<i64> {
         self.go_on_at.load(Ordering::Acquire).checked_sub(1).filter(|offset| *offset >= 0)
+    }
+
+    /// There is something in its queue. True: it was thought to have read all that there is.
+    pub(crate) fn has_more(&self) -> bool {
+        self.is_at_end.load(Ordering::Relaxed) && self.is_at_end.swap(false, Ordering::Relaxed)
     }
 
     /// The lane has no room to read, or has some again.

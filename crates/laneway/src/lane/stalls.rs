@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::LaneMessage;
 use super::attempt::{Answer, Job};
-use super::task::Running;
+use super::task::{LOOK, Running};
 
 impl<A, F> Running<'_, A, F>
 where
@@ -15,9 +15,10 @@ where
     /// where it is written.
     pub(super) fn look_at_long_calls(&mut self) {
         let (now, tell, lane) = (self.now, self.tell, &self.shared.id);
-        let mut stalled = 0;
+        let (mut stalled, mut long) = (0, 0);
         for call in self.calls.iter_mut().flatten().filter(|call| !call.unit.is_letter()) {
             let age = now.saturating_sub(call.since);
+            long += usize::from(age >= LOOK);
             let is_long = age >= self.work.stall_after * 2u32.saturating_pow(call.told);
             let is_stalled = self.work.stall.is_some_and(|limit| age >= limit);
             if is_stalled {
@@ -40,6 +41,7 @@ where
                 tell(LaneMessage::Stalled { lane: lane.clone(), offset: record.offset(), key, age });
             }
         }
+        self.long_calls = long;
         self.shared.looked_at_calls(stalled);
     }
 }

@@ -126,6 +126,8 @@ impl Lane {
                         lacks_room: false,
                         told_lack: false,
                         leaves_room: false,
+                        was_freed: false,
+                        long_calls: 0,
                         ready_in_turn: 0,
                         told_waiting: 0,
                         share: 0,
@@ -269,6 +271,10 @@ pub(super) struct Running<'a, A, F> {
     /// It has nothing running, or less than its share of the room of all lanes together; and whether they know.
     lacks_room: bool,
     told_lack: bool,
+    /// It was woken because there is room.
+    was_freed: bool,
+    /// Calls that had gone on for longer than a look ago when it last looked around.
+    pub(super) long_calls: usize,
     /// Calls that were ready at once in this turn.
     ready_in_turn: usize,
     /// It could go on if there were room, and leaves what there is to others.
@@ -419,7 +425,8 @@ where
         let ahead = match self.work.ordering {
             Ordering::Partition => self.schedule.blocked().0 + self.schedule.runnable(),
             _ if self.takes_batches => self.schedule.runnable(),
-            _ => self.schedule.side_by_side(),
+            // Those behind each other count as well where they are many.
+            _ => self.schedule.side_by_side().max(self.schedule.runnable() / MOST_BEHIND),
         };
         let is_delayed = self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0);
         if ahead >= self.work.read_ahead || !self.parked.is_empty() || is_delayed {
@@ -443,7 +450,7 @@ where
         let waiting = if most == 0 { queue.as_ref().map_or(0, |queue| queue.waiting()) } else { 0 };
         let Some(queue) = queue.filter(|_| most > 0) else {
             self.shared.reading.set_full(most == 0, &self.work.memory);
-            if waiting > 0 && self.work.memory.saw(waiting) {
+            if waiting > 0 && (self.shared.reading.has_more() | self.work.memory.saw(waiting)) {
                 (self.tell)(LaneMessage::Crowded);
             }
             return false;
@@ -588,7 +595,9 @@ where
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
         let is_below = self.running < self.work.limit.per_lane();
-        let is_short = is_below && !self.gave && self.running < self.share.max(1);
+        // I8: handlers that take very long are not to keep the others of the lane from theirs.
+        let is_short =
+            is_below && !self.gave && self.running.saturating_sub(self.long_calls) < self.share.max(1);
         let may_take = is_short || is_below && !self.gave && !self.work.limit.is_wanted();
         if self.room == 0 && may_take {
             self.room = self.work.limit.take(1);
@@ -596,7 +605,11 @@ where
         // Also where this lane has its share: that may be changed while nothing else happens.
         self.is_starved = self.room == 0 || !is_below;
         self.lacks_room = self.is_starved && is_short;
-        self.leaves_room = self.is_starved && !may_take;
+        self.leaves_room = self.is_starved && is_below && !may_take;
+        if self.room > 0 && self.told_lack {
+            self.told_lack = false;
+            self.work.limit.is_short(false);
+        }
         !self.is_starved
     }
 
@@ -720,12 +733,17 @@ where
             self.told = self.held;
         }
         (self.gave, self.ready_in_turn) = (false, 0);
-        let waiting = (self.schedule.runnable() + self.schedule.blocked().0) as u64;
+        let could_run = self.schedule.runnable() + self.schedule.blocked().0 - self.schedule.held_up();
+        let waiting = could_run.min(self.work.read_ahead * MOST_BEHIND) as u64;
         self.work.limit.wait(self.told_waiting, waiting);
         self.told_waiting = waiting;
         if self.lacks_room != self.told_lack {
             self.told_lack = self.lacks_room;
             self.work.limit.is_short(self.lacks_room);
+        }
+        if std::mem::take(&mut self.was_freed) && self.leaves_room {
+            // It was woken for what is for others.
+            self.work.limit.freed.notify_one();
         }
         // Others may need it.
         self.work.limit.give_back(std::mem::take(&mut self.room));
@@ -784,7 +802,7 @@ where
         // The slow tick covers a wake-up that was lost (rust-rdkafka#840).
         tokio::select! {
             () = self.shared.wake.notified() => {}
-            () = self.work.limit.freed.notified(), if self.is_starved && !self.leaves_room => {}
+            () = self.work.limit.freed.notified(), if self.is_starved && !self.leaves_room => self.was_freed = true,
             () = self.work.memory.freed.notified(), if self.is_short => {}
             () = quota => {}
             () = tokio::time::sleep_until((self.started + until).into()) => {
@@ -817,5 +835,7 @@ const PROVEN_READY: u32 = 64;
 const READY_BEFORE_OTHERS: usize = 32;
 /// How many slow ticks at a time a lane sleeps that has been idle for as many.
 const MOST_IDLE_TICKS: u32 = 5;
+/// How many records behind each other count as one that could run beside others, at most.
+const MOST_BEHIND: usize = 16;
 /// How often a lane looks around.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);

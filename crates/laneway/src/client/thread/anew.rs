@@ -24,18 +24,28 @@ impl InVain {
     }
 }
 
+fn note(since: &mut Option<Instant>, is_in_vain: bool) {
+    *since = if is_in_vain { since.or_else(|| Some(Instant::now())) } else { None };
+}
+
 impl ClientThread {
     /// Starts were found, or none of them was.
     pub(super) fn has_searched(&mut self, is_in_vain: bool) {
-        self.in_vain.searches =
-            self.in_vain.searches.filter(|_| is_in_vain).or(is_in_vain.then(Instant::now));
+        note(&mut self.in_vain.searches, is_in_vain);
+        if !is_in_vain {
+            self.in_vain.times = 0;
+        }
         self.world.is_unheard |= is_in_vain;
         self.ask_anew_if_in_vain();
     }
 
     /// The topics were looked at, or could not be.
     pub(super) fn has_looked(&mut self, is_in_vain: bool) {
-        self.in_vain.looks = self.in_vain.looks.filter(|_| is_in_vain).or(is_in_vain.then(Instant::now));
+        note(&mut self.in_vain.looks, is_in_vain);
+        if self.member.is_settled() {
+            // Nothing is searched for any more.
+            self.in_vain.searches = None;
+        }
         self.world.is_unheard |= is_in_vain;
         self.ask_anew_if_in_vain();
     }
@@ -59,7 +69,6 @@ impl ClientThread {
 
     fn ask_anew_if_in_vain(&mut self) {
         let Some(since) = [self.in_vain.searches, self.in_vain.looks].into_iter().flatten().min() else {
-            self.in_vain.times = 0;
             return;
         };
         let time = since.elapsed();
@@ -75,6 +84,7 @@ impl ClientThread {
             Ok(client) => {
                 self.world.ask_through(client.clone());
                 self.topics.ask_through(client);
+                self.mismatch.ask_again();
                 format!(
                     "nothing came of what the brokers were asked for {seconds} s: another client asks them"
                 )

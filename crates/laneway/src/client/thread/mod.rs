@@ -204,6 +204,7 @@ impl ClientThread {
             answers,
             is_unheard: false,
             former_answers: None,
+            asked_main: None,
             asked,
             lanes: HashMap::new(),
             ended: HashMap::new(),
@@ -683,9 +684,19 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World { fetcher, reaper, membership, answers, former_answers, asked, fixed, after, .. } =
-            self.world;
-        reaper.take((fetcher, membership, answers, former_answers, asked, fixed.work));
+        let World {
+            fetcher,
+            reaper,
+            membership,
+            answers,
+            former_answers,
+            asked_main,
+            asked,
+            fixed,
+            after,
+            ..
+        } = self.world;
+        reaper.take((fetcher, membership, answers, former_answers, asked_main, asked, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));

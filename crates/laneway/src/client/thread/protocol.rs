@@ -34,6 +34,13 @@ pub(super) struct Mismatch {
     next_try: Option<Instant>,
 }
 
+impl Mismatch {
+    /// What it was asked may never be answered.
+    pub(super) fn ask_again(&mut self) {
+        self.is_asked = false;
+    }
+}
+
 impl ClientThread {
     /// The broker has refused to let a classic member join. What the group is decides what is said.
     pub(super) fn on_inconsistent_protocol(&mut self, said: String) {
