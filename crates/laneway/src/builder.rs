@@ -284,6 +284,9 @@ impl Builder {
     /// Records in flight at once, in all lanes together (of a handler of batches: batches). A record that waits for
     /// its next try is not in flight. Default: no limit with [`Ordering::Partition`], which has one in each lane, and
     /// 256 otherwise. [`Handle::set_concurrency`](crate::Handle::set_concurrency) changes it.
+    ///
+    /// Where there is less room than work, a lane's share of it is its share of the records that wait, at least one in
+    /// turn; and by key the busiest key goes on beside the others, not after them.
     pub fn concurrency(mut self, records: usize) -> Self {
         self.concurrency = Some(records);
         self
