@@ -170,13 +170,11 @@ impl<T> Schedule<T> {
     pub fn take(&mut self, at_once: usize) -> Option<(Place, T)> {
         if self.is_long(self.longest, at_once)
             && let Some(token) = self.queues[self.longest as usize].ready
-            && let Some((item, bytes)) = self.open(self.longest, token)
+            && let Some(taken) = self.open(self.longest, token)
         {
-            self.took(bytes);
-            self.block_rest(self.longest);
             self.stale += 1;
             self.drop_stale();
-            return Some((Place(Some(self.longest)), item));
+            return Some(taken);
         }
         loop {
             let next = self.ready.pop_front()?;
@@ -186,10 +184,8 @@ impl<T> Schedule<T> {
                     return Some((Place::FREE, item));
                 }
                 What::Queue(at, token) => {
-                    if let Some((item, bytes)) = self.open(at, token) {
-                        self.took(bytes);
-                        self.block_rest(at);
-                        return Some((Place(Some(at)), item));
+                    if let Some(taken) = self.open(at, token) {
+                        return Some(taken);
                     }
                     self.stale = self.stale.saturating_sub(1);
                 }
@@ -299,11 +295,10 @@ impl<T> Schedule<T> {
 
     /// When the batch that is being put together has lingered long enough.
     pub fn batch_due(&self) -> Option<Duration> {
-        let is_current = |ready: &&Ready<T>| match ready.what {
-            What::Lone(..) => true,
-            What::Queue(at, token) => self.queues[at as usize].ready == Some(token),
-        };
-        self.ready.iter().find(is_current).map(|first| first.since + self.limits.linger)
+        self.ready
+            .iter()
+            .find(|ready| is_current(&self.queues, ready))
+            .map(|first| first.since + self.limits.linger)
     }
 
     /// A record that ran has finished: its queue goes on, or is dropped if there is nothing more in it. `at_once` as in
@@ -329,10 +324,7 @@ impl<T> Schedule<T> {
     /// Drops what is stale at the front, and all of it where it is most of what is there.
     fn drop_stale(&mut self) {
         let queues = &self.queues;
-        let is_stale = |ready: &Ready<T>| match ready.what {
-            What::Lone(..) => false,
-            What::Queue(at, token) => queues.get(at as usize).is_none_or(|queue| queue.ready != Some(token)),
-        };
+        let is_stale = |ready: &Ready<T>| !is_current(queues, ready);
         while self.ready.front().is_some_and(is_stale) {
             self.ready.pop_front();
             self.stale = self.stale.saturating_sub(1);
@@ -508,7 +500,7 @@ impl<T> Schedule<T> {
     }
 
     /// Takes the first record of a queue that is ready under `token`.
-    fn open(&mut self, at: u32, token: u64) -> Option<(T, usize)> {
+    fn open(&mut self, at: u32, token: u64) -> Option<(Place, T)> {
         let queue = &mut self.queues[at as usize];
         if queue.ready != Some(token) {
             return None;
@@ -517,7 +509,9 @@ impl<T> Schedule<T> {
         let (item, bytes) = queue.pending.pop_front()?;
         queue.bytes -= bytes;
         queue.busy += 1;
-        Some((item, bytes))
+        self.took(bytes);
+        self.block_rest(at);
+        Some((Place(Some(at)), item))
     }
 
     /// What is left in a queue of which something runs is blocked.
@@ -584,6 +578,14 @@ impl<T> Schedule<T> {
     fn is_full(&self, at: u32) -> bool {
         let queue = &self.queues[at as usize];
         queue.pending.len() >= self.limits.records || queue.bytes >= self.limits.bytes
+    }
+}
+
+/// Whether it still stands for something that could run.
+fn is_current<T>(queues: &[Queue<T>], ready: &Ready<T>) -> bool {
+    match ready.what {
+        What::Lone(..) => true,
+        What::Queue(at, token) => queues.get(at as usize).is_some_and(|queue| queue.ready == Some(token)),
     }
 }
 

@@ -19,7 +19,7 @@ use super::topic_ids::TopicIds;
 use crate::builder::{EventSink, StuckHandlers};
 use crate::error::ErrorKind;
 use crate::event::{Event, LaneStart, StartedFrom};
-use crate::fetcher::{FetchError, FetchStart, Fetcher, PartitionQueue, Started, Wake};
+use crate::fetcher::{FetchError, FetchStart, Fetcher, PartitionQueue, Started, Wake, started};
 use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
@@ -243,11 +243,9 @@ impl World {
         if starts.is_empty() {
             return HashMap::new();
         }
-        let started = self.fetcher.start_all(starts);
-        let is_started =
-            |(partition, started): &(TopicPartition, Started)| started.is_ok().then(|| partition.clone());
-        self.fetching.extend(started.iter().filter_map(is_started));
-        started.into_iter().collect()
+        let all = self.fetcher.start_all(starts);
+        self.fetching.extend(started(&all));
+        all.into_iter().collect()
     }
 
     fn make_lane(&self, lane: &LaneId, at: Position) -> Arc<LaneShared> {

@@ -18,6 +18,11 @@ pub(crate) use native::{MakeClient, NativeFetcher};
 /// The queue that starting a partition gave.
 pub type Started = Result<Box<dyn PartitionQueue>, FetchError>;
 
+/// Those that were started.
+pub(crate) fn started(all: &[(TopicPartition, Started)]) -> impl Iterator<Item = TopicPartition> {
+    all.iter().filter(|(_, started)| started.is_ok()).map(|(partition, _)| partition.clone())
+}
+
 /// Where a partition is to be started, as one of several.
 #[non_exhaustive]
 pub struct FetchStart {

@@ -17,6 +17,7 @@ use laneway_core::{Position, TopicPartition};
 
 use super::{
     FetchError, FetchErrorKind, FetchStart, Fetcher, FetcherEvent, PartitionQueue, Started, Taken, Wake,
+    started,
 };
 use crate::client::Reaper;
 use crate::record::Batch;
@@ -134,12 +135,10 @@ impl Native {
             topics.extend(starts.iter().map(|start| start.partition.topic.clone()));
         }
         let (validated, others): (Vec<_>, Vec<_>) = starts.into_iter().partition(is_validated);
-        let mut started = self.start_alike(others);
-        started.extend(self.start_alike(validated));
-        let is_started =
-            |(partition, started): &(TopicPartition, Started)| started.is_ok().then(|| partition.clone());
-        self.fetches.extend(started.iter().filter_map(is_started));
-        started
+        let mut all = self.start_alike(others);
+        all.extend(self.start_alike(validated));
+        self.fetches.extend(started(&all));
+        all
     }
 
     /// Starts partitions that are all validated, or none of them is. The client takes all of them or none, so where it

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::ClientThread;
+use super::silence::grown;
 use crate::consumer::fetching_client;
 use crate::event::Event;
 
@@ -16,12 +17,6 @@ pub(super) struct InVain {
     looks: Option<Instant>,
     /// How often another client was made for it.
     times: u32,
-}
-
-impl InVain {
-    fn patience(&self) -> Duration {
-        (PATIENCE * 2u32.pow(self.times.min(10))).min(LONGEST_PATIENCE)
-    }
 }
 
 fn note(since: &mut Option<Instant>, is_in_vain: bool) {
@@ -72,7 +67,7 @@ impl ClientThread {
             return;
         };
         let time = since.elapsed();
-        if time < self.in_vain.patience() {
+        if time < grown(PATIENCE, self.in_vain.times) {
             return;
         }
         // However it goes now, it is not tried again at once.
@@ -100,7 +95,5 @@ impl ClientThread {
 
 /// How often clients are told, at most: they keep each time what they are told.
 pub(super) const BROKERS_TOLD: Duration = Duration::from_secs(30);
-/// How long questions may be in vain: more than it takes to start a broker again, and to find the leaders. Then twice as
-/// long, and so on.
+/// How long questions may be in vain: more than it takes to start a broker again, and to find the leaders. Then longer.
 const PATIENCE: Duration = Duration::from_secs(45);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(600);

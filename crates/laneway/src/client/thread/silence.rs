@@ -20,7 +20,7 @@ pub(super) struct Silence {
 
 impl Silence {
     fn patience(&self) -> Duration {
-        (PATIENCE * 2u32.pow(self.times.min(10))).min(LONGEST_PATIENCE)
+        grown(PATIENCE, self.times)
     }
 }
 
@@ -80,8 +80,12 @@ impl ClientThread {
 /// Silences, by lane.
 pub(super) type Silences = HashMap<LaneId, Silence>;
 
-/// How long nothing comes of a lane before it is fetched anew; then twice as long each time: it may be one record that takes
-/// long.
+/// A patience that is twice as long each time that it was in vain.
+pub(super) fn grown(patience: Duration, times: u32) -> Duration {
+    (patience * 2u32.pow(times.min(10))).min(LONGEST_PATIENCE)
+}
+
+/// How long nothing comes of a lane before it is fetched anew; then longer: it may be one record that takes long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
 
