@@ -110,7 +110,9 @@ impl Clients {
         ] {
             self.fetcher.push((key.into(), value.to_string()));
         }
-        self.fetcher.push(("fetch.queue.backoff.ms".into(), "10".into()));
+        // A queue that is full when an answer comes is looked at again after so long, however soon a lane empties it: at
+        // most one answer of a partition in that time.
+        self.fetcher.push(("fetch.queue.backoff.ms".into(), "1".into()));
         self.fetcher.push((WAIT.into(), "10".into()));
         for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));

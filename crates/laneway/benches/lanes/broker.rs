@@ -17,7 +17,7 @@ pub(crate) fn measure(options: &Options) -> Result<Section, Failure> {
         "A topic of {PARTITIONS} partitions with {} records each, of 100 bytes and without keys, on a broker that shares the \
          machine with its client. Clock and CPU run from the first record until each partition's last one. CPU \
          is the client process's, all of its threads. Laneway is in a group and commits; its peers are assigned their \
-         partitions by hand, commit nothing, and have `fetch.queue.backoff.ms` at 10, without which they are slower. \
+         partitions by hand, commit nothing, and have `fetch.queue.backoff.ms` at 1, without which they are slower. \
          Medians of {runs} runs of each client, which take turns.\n",
         thousands(records),
     ));

@@ -267,7 +267,7 @@ pub(crate) fn consumer<C: FromClientConfig>(job: &Job) -> Result<C, Failure> {
         .set("bootstrap.servers", &job.brokers)
         .set("group.id", unique("bench"))
         .set("enable.auto.commit", "false")
-        .set("fetch.queue.backoff.ms", "10");
+        .set("fetch.queue.backoff.ms", "1");
     config.extend(job.properties.iter().cloned());
     Ok(config.create()?)
 }
