@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::slice;
-use std::sync::Arc;
 
 use laneway_core::Position;
 
 use crate::lane::NATIVE;
-use crate::sys::{NativeBatch, NativeHeaders};
+use crate::sys::{Counted, Lent, NativeBatch, NativeHeaders};
 
 /// A record of a topic.
 ///
@@ -16,15 +15,25 @@ use crate::sys::{NativeBatch, NativeHeaders};
 /// [`Record::to_owned_record`]. Cloning costs one reference count.
 #[derive(Clone)]
 pub struct Record {
-    batch: Arc<Batch>,
-    index: u32,
+    batch: Batch,
+    /// As wide as the pointer: written and moved at one width, which the processor can forward.
+    index: usize,
 }
 
 /// What a record that was copied out takes beside its bytes, with its place in a queue and that queue.
 pub(crate) const COPIED: u64 = 400;
 
 /// Records that were fetched together, of one partition, in the order of their offsets.
-pub struct Batch(Repr);
+///
+/// Cloning costs one reference count.
+#[derive(Clone)]
+pub struct Batch(Counted<Repr>);
+
+/// Records that are handed out one after the other.
+pub(crate) struct LentRecords<'a, 'b> {
+    lent: &'a mut Lent<'b, Repr>,
+    len: usize,
+}
 
 enum Repr {
     Native(NativeBatch),
@@ -92,61 +101,69 @@ impl Record {
     }
 
     /// The topic's name.
+    #[inline]
     pub fn topic(&self) -> &str {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => &batch.partition().topic,
             Repr::Owned(records) => &records[self.at()].topic,
         }
     }
 
     /// The partition's number.
+    #[inline]
     pub fn partition(&self) -> i32 {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.partition().partition,
             Repr::Owned(records) => records[self.at()].partition,
         }
     }
 
     /// The record's offset in its partition.
+    #[inline]
     pub fn offset(&self) -> i64 {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.offset(self.at()),
             Repr::Owned(records) => records[self.at()].offset,
         }
     }
 
     /// The epoch of the leader that the record was fetched from, where the broker says.
+    #[inline]
     pub fn leader_epoch(&self) -> Option<i32> {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.leader_epoch(self.at()),
             Repr::Owned(records) => records[self.at()].leader_epoch,
         }
     }
 
     /// The position behind this record: what is committed when it and all before it are finished.
+    #[inline]
     pub fn position(&self) -> Position {
         Position { offset: self.offset() + 1, leader_epoch: self.leader_epoch() }
     }
 
     /// The record's time.
+    #[inline]
     pub fn timestamp(&self) -> Timestamp {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.timestamp(self.at()),
             Repr::Owned(records) => records[self.at()].timestamp,
         }
     }
 
     /// The key, if there is one. An empty key is one.
+    #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.key(self.at()),
             Repr::Owned(records) => records[self.at()].key.as_deref(),
         }
     }
 
     /// The payload (the value); none is a tombstone. An empty payload is none of those.
+    #[inline]
     pub fn payload(&self) -> Option<&[u8]> {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Native(batch) => batch.payload(self.at()),
             Repr::Owned(records) => records[self.at()].payload.as_deref(),
         }
@@ -154,7 +171,7 @@ impl Record {
 
     /// The headers, in their order; a name may come more than once.
     pub fn headers(&self) -> Headers<'_> {
-        Headers(match &self.batch.0 {
+        Headers(match &*self.batch.0 {
             Repr::Native(batch) => HeadersRepr::Native(batch.headers(self.at())),
             Repr::Owned(records) => HeadersRepr::Owned(records[self.at()].headers.iter()),
         })
@@ -175,13 +192,14 @@ impl Record {
     }
 
     /// Bytes of key and payload.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
     }
 
     /// What it takes of memory, in bytes, with its place in a queue.
     pub(crate) fn cost(&self) -> u64 {
-        let beside = match &self.batch.0 {
+        let beside = match &*self.batch.0 {
             Repr::Native(_) => NATIVE + COPIED,
             Repr::Owned(_) => COPIED,
         };
@@ -190,14 +208,15 @@ impl Record {
 
     /// The same record, copied out of what it was fetched with, so that it no longer keeps that in memory.
     pub(crate) fn detached(&self) -> Self {
-        match &self.batch.0 {
+        match &*self.batch.0 {
             Repr::Owned(records) if records.len() == 1 => self.clone(),
             _ => Self::from_owned(self.to_owned_record()),
         }
     }
 
+    #[inline]
     fn at(&self) -> usize {
-        self.index as usize
+        self.index
     }
 }
 
@@ -217,17 +236,18 @@ impl fmt::Debug for Record {
 
 impl Batch {
     /// A batch of records that were not fetched.
-    pub fn from_owned(records: Vec<OwnedRecord>) -> Arc<Self> {
-        Arc::new(Self(Repr::Owned(records)))
+    pub fn from_owned(records: Vec<OwnedRecord>) -> Self {
+        Self(Counted::new(Repr::Owned(records)))
     }
 
-    pub(crate) fn from_native(batch: NativeBatch) -> Arc<Self> {
-        Arc::new(Self(Repr::Native(batch)))
+    pub(crate) fn from_native(batch: NativeBatch) -> Self {
+        Self(Counted::new(Repr::Native(batch)))
     }
 
     /// How many records there are.
+    #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &*self.0 {
             Repr::Native(batch) => batch.len(),
             Repr::Owned(records) => records.len(),
         }
@@ -243,7 +263,7 @@ impl Batch {
         let of = |key: Option<&[u8]>, payload: Option<&[u8]>| {
             (key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len)) as u64
         };
-        match &self.0 {
+        match &*self.0 {
             Repr::Native(batch) => {
                 (0..batch.len()).map(|index| of(batch.key(index), batch.payload(index))).sum()
             }
@@ -254,8 +274,9 @@ impl Batch {
     }
 
     /// The position of the record at `index`, which there is.
+    #[inline]
     pub(crate) fn position(&self, index: usize) -> Position {
-        let (offset, leader_epoch) = match &self.0 {
+        let (offset, leader_epoch) = match &*self.0 {
             Repr::Native(batch) => (batch.offset(index), batch.leader_epoch(index)),
             Repr::Owned(records) => (records[index].offset, records[index].leader_epoch),
         };
@@ -263,11 +284,23 @@ impl Batch {
     }
 
     /// The record at `index`, from 0, if there are as many.
-    pub fn record(self: &Arc<Self>, index: usize) -> Option<Record> {
-        if index >= self.len() {
-            return None;
-        }
-        Some(Record { batch: Arc::clone(self), index: u32::try_from(index).ok()? })
+    #[inline]
+    pub fn record(&self, index: usize) -> Option<Record> {
+        (index < self.len()).then(|| Record { batch: self.clone(), index })
+    }
+
+    /// Calls `with` with what gives records of this batch, up to `count` of them, that are counted together. So are those of
+    /// them that are dropped on this thread meanwhile.
+    pub(crate) fn lend<R>(&self, count: usize, with: impl FnOnce(&mut LentRecords<'_, '_>) -> R) -> R {
+        self.0.lend(count, |lent| with(&mut LentRecords { lent, len: self.len() }))
+    }
+}
+
+impl LentRecords<'_, '_> {
+    /// The record at `index`, from 0, if there are as many.
+    #[inline]
+    pub(crate) fn record(&mut self, index: usize) -> Option<Record> {
+        (index < self.len).then(|| Record { batch: Batch(self.lent.take()), index })
     }
 }
 
@@ -343,6 +376,6 @@ mod tests {
     fn records_may_be_sent_and_shared() {
         fn check<T: Send + Sync + Clone + 'static>() {}
         check::<Record>();
-        check::<Arc<Batch>>();
+        check::<Batch>();
     }
 }

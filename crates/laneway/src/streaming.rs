@@ -75,7 +75,7 @@ pub struct Lane {
 }
 
 struct Current {
-    batch: Arc<Batch>,
+    batch: Batch,
     chunk: Arc<Chunk>,
     next: usize,
 }

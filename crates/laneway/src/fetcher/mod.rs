@@ -112,7 +112,7 @@ pub trait PartitionQueue: Send {
 #[derive(Debug, Default)]
 pub struct Taken {
     /// Records in the order of their offsets; none if there were none.
-    pub batch: Option<Arc<Batch>>,
+    pub batch: Option<Batch>,
     /// The offset up to which the log was read, where its end was reached behind these records: the
     /// lane's position, also where markers or compaction left no record.
     pub end: Option<i64>,

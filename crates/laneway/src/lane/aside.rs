@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::Arc;
 
 use laneway_core::{Place, Ticket};
 
@@ -130,7 +129,7 @@ where
     }
 
     /// Takes from what was read what was put aside. `is_again`: some of it was read before.
-    pub(super) fn take_again(&mut self, batch: &Arc<Batch>, is_again: bool) {
+    pub(super) fn take_again(&mut self, batch: &Batch, is_again: bool) {
         if !is_again {
             self.aside.read_at = None;
             return;

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use laneway_core::{Failed, Ticket};
@@ -47,7 +46,7 @@ where
     F: Future<Output = Answer>,
 {
     /// Has records that were read wait until they are due.
-    pub(super) fn delay(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)]) {
+    pub(super) fn delay(&mut self, batch: &Batch, fresh: &[(usize, Ticket)]) {
         // Both clocks at the same time: what came before in this turn is not waited for less.
         let (now, today) = (self.started.elapsed(), SystemTime::now());
         for &(index, ticket) in fresh {

@@ -36,6 +36,7 @@ impl Limit {
         }
     }
 
+    #[inline]
     pub(crate) fn per_lane(&self) -> usize {
         self.per_lane.load(Ordering::Relaxed)
     }
@@ -46,6 +47,7 @@ impl Limit {
         self.freed.notify_waiters();
     }
 
+    #[inline]
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
@@ -57,6 +59,7 @@ impl Limit {
     }
 
     /// Whether more is taken than there is room for: it was changed.
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.most()
     }
@@ -84,6 +87,7 @@ impl Limit {
     }
 
     /// Whether a lane is short of room: what another one has beyond its share is for that, and not for itself again.
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.short.load(Ordering::Relaxed) > 0
     }

@@ -84,6 +84,7 @@ impl LaneShared {
         }
     }
 
+    #[inline]
     pub(crate) fn order(&self) -> Order {
         match self.order.load(Ordering::Acquire) {
             0 => Order::Run,
@@ -114,6 +115,7 @@ impl LaneShared {
         self.wake.notify_one();
     }
 
+    #[inline]
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
     }
@@ -159,7 +161,7 @@ impl LaneShared {
         tell: &Tell,
     ) -> (Taken, u64) {
         let taken = queue.take(most);
-        let bytes = appetite.took(taken.batch.as_deref());
+        let bytes = appetite.took(taken.batch.as_ref());
         let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
         let is_at_end = taken.end.is_some() || taken.is_last;
         if self.reading.has_taken(bytes, records, is_at_end, memory) {
@@ -192,6 +194,7 @@ impl LaneShared {
     }
 
     /// The next record of the batch finished at once. Only the lane calls it.
+    #[inline]
     pub(crate) fn finished_at_once(&self) {
         self.at_once.store(self.at_once.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
@@ -257,6 +260,7 @@ impl LaneShared {
         }
     }
 
+    #[inline]
     pub(crate) fn set_in_flight(&self, records: u64) {
         self.in_flight.store(records, Ordering::Relaxed);
     }

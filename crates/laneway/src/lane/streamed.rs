@@ -15,7 +15,7 @@ use crate::fetcher::PartitionQueue;
 use crate::record::Batch;
 
 /// A batch on its way to the stream.
-pub(crate) type Handed = (Arc<Batch>, Arc<Chunk>);
+pub(crate) type Handed = (Batch, Arc<Chunk>);
 
 struct Streamed {
     shared: Arc<LaneShared>,

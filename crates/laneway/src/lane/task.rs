@@ -18,7 +18,7 @@ use super::{Appetite, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, h
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{Closing, Handler};
 use crate::ordering::Ordering;
-use crate::record::{Batch, COPIED, Record};
+use crate::record::{Batch, COPIED, LentRecords, Record};
 
 /// What a lane tells the client thread.
 #[derive(Debug)]
@@ -362,7 +362,7 @@ where
             }
             let Some(outcome) = self.slots.poll(at) else { continue };
             if let Some(call) = self.calls.get_mut(at as usize).and_then(Option::take) {
-                self.has_returned(call.unit.len(), call.unit.is_letter(), false);
+                self.has_returned(&call.unit);
                 self.over(call.unit, outcome);
             }
         }
@@ -497,7 +497,7 @@ where
             self.take_again(batch, is_again);
         }
         if let Some(batch) = &taken.batch {
-            self.admit(batch, &fresh, in_a_row);
+            batch.lend(fresh.len(), |lent| self.admit(batch, lent, &fresh, in_a_row));
         }
         fresh.clear();
         self.fresh = fresh;
@@ -509,7 +509,13 @@ where
         moved
     }
 
-    fn admit(&mut self, batch: &Arc<Batch>, fresh: &[(usize, Ticket)], row: usize) {
+    fn admit(
+        &mut self,
+        batch: &Batch,
+        lent: &mut LentRecords<'_, '_>,
+        fresh: &[(usize, Ticket)],
+        row: usize,
+    ) {
         if self.delayed.is_some() {
             return self.delay(batch, fresh);
         }
@@ -523,7 +529,7 @@ where
             if self.has_ended || self.shared.order() != Order::Run {
                 return;
             }
-            let Some(mut record) = batch.record(index) else { return };
+            let Some(mut record) = lent.record(index) else { return };
             if copies {
                 record = record.detached();
             }
@@ -546,12 +552,11 @@ where
                 continue;
             }
             let again = copies.then(|| record.clone());
-            let begun = self.begin(Job::One(record), 1);
+            let begun = self.poll_first(Job::One(record), 1);
             if let Ok(None) = begun {
-                self.has_returned(1, false, true);
+                self.was_ready();
                 self.count_finished();
                 self.succeeded += 1;
-                self.ready_calls = self.ready_calls.saturating_add(1);
                 self.finished_here += 1;
                 if in_a_row {
                     self.shared.finished_at_once();
@@ -567,7 +572,7 @@ where
             self.held.bytes += item.cost();
             match begun {
                 Ok(answer) => {
-                    self.has_returned(1, false, true);
+                    self.was_ready();
                     self.complete(item, place, outcome_of(answer).one());
                 }
                 Err(at) => self.remember(at, Unit::One(item, place)),
@@ -590,7 +595,18 @@ where
     }
 
     /// Room for one more call.
+    #[inline]
     fn has_room(&mut self) -> bool {
+        let limit = &self.work.limit;
+        let has_some = self.room > 0 && self.running < limit.per_lane() && !limit.is_over();
+        if has_some && !self.told_lack {
+            (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
+            return true;
+        }
+        self.look_for_room()
+    }
+
+    fn look_for_room(&mut self) -> bool {
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
@@ -627,46 +643,63 @@ where
         true
     }
 
-    /// Begins a job of so many records; for the handler there must be room. Where it waits, answers in which slot.
-    fn begin(&mut self, job: Job, count: usize) -> Result<Answer, u32> {
-        if !matches!(job, Job::Letter(..)) {
-            self.room -= 1;
-            self.running += 1;
-        }
-        self.in_flight += count;
-        self.shared.set_in_flight(self.in_flight as u64);
+    /// Begins a job of so many records; for the handler there must be room, which is taken when it turns out that it waits.
+    /// Then it answers in which slot.
+    fn poll_first(&mut self, job: Job, count: usize) -> Result<Answer, u32> {
+        self.shared.set_in_flight((self.in_flight + count) as u64);
         self.slots.start((self.attempt)(job))
     }
 
-    fn has_returned(&mut self, count: usize, is_letter: bool, at_once: bool) {
-        self.in_flight -= count;
-        if !is_letter {
+    /// A call of the handler was ready at its first poll, and leaves its room.
+    fn was_ready(&mut self) {
+        self.ready_calls = self.ready_calls.saturating_add(1);
+        self.ready_in_turn += 1;
+        // Handing room over costs more than a call that is ready at once: some of those go on in the same.
+        if self.ready_in_turn.is_multiple_of(READY_BEFORE_OTHERS) {
+            self.room -= 1;
+            self.leave_room();
+        }
+    }
+
+    /// What was begun, and waited, has returned.
+    fn has_returned(&mut self, unit: &Unit) {
+        self.in_flight -= unit.len();
+        if !unit.is_letter() {
             self.running -= 1;
-            self.ready_in_turn += usize::from(at_once);
-            // Handing room over costs more than a call that is ready at once: some of those go on in the same.
-            let may_keep = at_once && !self.ready_in_turn.is_multiple_of(READY_BEFORE_OTHERS);
-            // I8: a lane with much to do would else keep its room for ever, beside others that have none.
-            if !may_keep && self.work.limit.is_wanted() && self.running + self.room >= self.share {
-                self.gave = true;
-                self.work.limit.give_back(1);
-            } else {
-                self.room += 1;
-            }
+            self.leave_room();
+        }
+    }
+
+    /// A call leaves its room, to this lane or to others.
+    fn leave_room(&mut self) {
+        // I8: a lane with much to do would else keep its room for ever, beside others that have none.
+        if self.work.limit.is_wanted() && self.running + self.room >= self.share {
+            self.gave = true;
+            self.work.limit.give_back(1);
+        } else {
+            self.room += 1;
         }
     }
 
     pub(super) fn start(&mut self, job: Job, unit: Unit) {
-        match self.begin(job, unit.len()) {
+        match self.poll_first(job, unit.len()) {
             Err(at) => self.remember(at, unit),
             Ok(outcome) => {
-                self.has_returned(unit.len(), unit.is_letter(), true);
-                self.ready_calls = self.ready_calls.saturating_add(1);
+                if !unit.is_letter() {
+                    self.was_ready();
+                }
                 self.over(unit, outcome);
             }
         }
     }
 
+    /// What was begun waits in a slot.
     fn remember(&mut self, at: u32, unit: Unit) {
+        self.in_flight += unit.len();
+        if !unit.is_letter() {
+            self.room -= 1;
+            self.running += 1;
+        }
         let at = at as usize;
         if self.calls.len() <= at {
             self.calls.resize_with(at + 1, || None);

@@ -87,7 +87,7 @@ impl Window {
     /// So does what `is_finished` says of: it was finished before the lane began.
     pub(crate) fn push(
         self: &Arc<Self>,
-        batch: &Arc<Batch>,
+        batch: &Batch,
         room: Room,
         mut is_finished: impl FnMut(Position) -> bool,
     ) -> Arc<Chunk> {
@@ -363,7 +363,7 @@ mod tests {
         )
     }
 
-    fn batch(offsets: impl IntoIterator<Item = i64>) -> Arc<Batch> {
+    fn batch(offsets: impl IntoIterator<Item = i64>) -> Batch {
         let record = |offset| OwnedRecord { offset, leader_epoch: Some(3), ..OwnedRecord::default() };
         Batch::from_owned(offsets.into_iter().map(record).collect())
     }

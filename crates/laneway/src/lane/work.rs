@@ -38,6 +38,7 @@ impl Work {
     /// Calls `with` with what tells which records keep their order with this one; `None`: none does.
     ///
     /// An error: the user's key function panicked.
+    #[inline]
     pub(crate) fn with_key<R>(
         &self,
         record: &Record,

@@ -64,14 +64,17 @@ impl NativeBatch {
         Self { partition, messages, _client: client }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
 
+    #[inline]
     pub(crate) fn partition(&self) -> &TopicPartition {
         &self.partition
     }
 
+    #[inline]
     pub(crate) fn offset(&self, index: usize) -> i64 {
         self.message(index).offset
     }
@@ -81,6 +84,7 @@ impl NativeBatch {
         self.offset(self.len().saturating_sub(1)) + 1
     }
 
+    #[inline]
     pub(crate) fn leader_epoch(&self, index: usize) -> Option<i32> {
         // SAFETY: the message is live.
         let epoch = unsafe { rd_kafka_message_leader_epoch(self.message(index)) };
@@ -99,6 +103,7 @@ impl NativeBatch {
         }
     }
 
+    #[inline]
     pub(crate) fn key(&self, index: usize) -> Option<&[u8]> {
         let message = self.message(index);
         // SAFETY: where the pointer is not null, that many bytes are there, for as long as the message is.
@@ -106,6 +111,7 @@ impl NativeBatch {
             .then(|| unsafe { slice::from_raw_parts(message.key.cast::<u8>(), message.key_len) })
     }
 
+    #[inline]
     pub(crate) fn payload(&self, index: usize) -> Option<&[u8]> {
         let message = self.message(index);
         // SAFETY: as for the key.
@@ -138,6 +144,7 @@ impl NativeBatch {
         }
     }
 
+    #[inline]
     fn message(&self, index: usize) -> &rd_kafka_message_t {
         // SAFETY: the message is live as long as the batch, and nothing changes it. Its code, the one field
         // that may hold what the bindings don't know, is 0 in a record.
