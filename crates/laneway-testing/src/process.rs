@@ -147,8 +147,8 @@ impl Process {
         let ended = try_wait_until(deadline, &format!("end of {}", self.name), || self.ended().is_some());
         match self.ended() {
             Some(status) => {
-                // Somebody who inherited its output may hold it open: that is not waited for for long.
-                let patience = Instant::now() + Duration::from_secs(2);
+                // Somebody who inherited its output may hold it open: that is not waited for for ever.
+                let patience = Instant::now() + Duration::from_secs(20);
                 while !(self.stdout.finished() && self.stderr.finished()) && Instant::now() < patience {
                     thread::sleep(Duration::from_millis(1));
                 }

@@ -97,6 +97,9 @@ pub enum Input {
     },
     /// The membership client ended for good by itself (fenced, refused).
     Fatal(String),
+    /// The membership client is of no use any more, and another one may be: what it held is lost, and the group is joined
+    /// anew.
+    Broken(String),
     /// Commit where the member stands although nothing moved: a commit that is acknowledged says that it is
     /// steady, and nothing else does.
     Probe,
@@ -248,6 +251,7 @@ impl Member {
             }
             Input::LaneFailed { lane, out_of_range } => self.on_lane_failed(now, &lane, out_of_range, port),
             Input::Fatal(reason) => self.abandon(now, Then::End, &reason, port),
+            Input::Broken(reason) => self.abandon(now, Then::Rejoin, &reason, port),
             Input::Probe => {
                 if self.is_in() && !self.is_held() {
                     self.probe(now, port);

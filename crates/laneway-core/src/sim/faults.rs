@@ -119,17 +119,19 @@ impl World {
                 let lane = lane.id.clone();
                 self.at(now, Event::Input(host, Input::LaneFailed { lane, out_of_range }));
             }
-            Action::Fatal => {
+            Action::Fatal | Action::Broken => {
+                let is_the_end = action == Action::Fatal;
                 let conn = self.hosts[host].process.conn();
                 let process = &mut self.hosts[host].process;
                 let Some(client) = &mut process.client else { return };
                 client.fail();
-                process.ended = true;
+                process.ended |= is_the_end;
                 let turn = self.broker.evict(now, conn);
                 self.take_turn(turn);
                 self.check.excuse(host);
                 let at = now + self.rng.ms(0..400);
-                self.at(at, Event::Told(conn, Input::Fatal("fenced".to_owned())));
+                let said = if is_the_end { Input::Fatal } else { Input::Broken };
+                self.at(at, Event::Told(conn, said("fenced".to_owned())));
             }
             _ => {}
         }

@@ -40,6 +40,8 @@ pub(super) enum Action {
     },
     /// The client ends by a fatal error, with no event.
     Fatal,
+    /// The same, with an error after which another client is let in.
+    Broken,
     /// A member's client will never say that it has closed.
     CloseHangs,
     CoordinatorDown(Duration),
@@ -157,7 +159,8 @@ fn fault(protocol: Protocol, rng: &mut Rng) -> Action {
         54..62 if protocol != Protocol::Consumer => Action::When(moment(rng), &Action::Metadata),
         62..68 => Action::LaneFails { out_of_range: rng.chance(30) },
         68..70 => Action::Fatal,
-        70..76 => Action::CoordinatorDown(rng.ms(200..9_000)),
+        70..72 => Action::Broken,
+        72..76 => Action::CoordinatorDown(rng.ms(200..9_000)),
         76..79 => Action::CloseHangs,
         79..85 => Action::SlowCommits(rng.ms(100..2_500), long),
         85..88 => Action::LoseAnswers(long),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use laneway::{Builder, Consumer, Error, Event, Handle, OffsetReset, Record, Summary, TopicPartition};
-use laneway_testing::{EmbeddedKafka, ScriptedFetcher, unique};
+use laneway_testing::{EmbeddedKafka, EmbeddedOptions, ScriptedFetcher, unique};
 use tokio::runtime::Runtime;
 
 /// An embedded Kafka with a topic, a scripted fetcher, and what a consumer on them tells.
@@ -22,7 +22,11 @@ pub(crate) type Running = tokio::task::JoinHandle<Result<Summary, Error>>;
 
 impl Bench {
     pub(crate) fn new(partitions: i32) -> Self {
-        let kafka = EmbeddedKafka::start().expect("an embedded Kafka");
+        Self::with(partitions, EmbeddedOptions::default())
+    }
+
+    pub(crate) fn with(partitions: i32, options: EmbeddedOptions) -> Self {
+        let kafka = EmbeddedKafka::start_with(options).expect("an embedded Kafka");
         let topic = unique("topic");
         kafka.create_topic(&topic, partitions).expect("a topic");
         let runtime =

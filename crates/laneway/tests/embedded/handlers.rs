@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
-use laneway::{Consumer, ErrorKind, Event, Outcome, Protocol, Record};
-use laneway_testing::{ApiKey, Producer, code, unique, wait_until};
+use laneway::{Consumer, ErrorKind, Event, LaneState, Outcome, Protocol, Record};
+use laneway_testing::{ApiKey, EmbeddedOptions, Producer, code, unique, wait_until};
 use tokio::sync::Notify;
 
 use crate::bench::{Bench, LONG};
@@ -279,6 +279,39 @@ fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothin
     assert_eq!(bench.committed(0), 3);
 }
 
+/// librdkafka can ask the group for what no broker gives, and end itself for it.
+#[test]
+fn a_client_of_the_group_that_ends_by_its_own_fault_is_followed_by_another() {
+    // The group has the first one until its session is over.
+    let consumer_session_timeout = Duration::from_secs(6);
+    let bench = Bench::with(1, EmbeddedOptions { consumer_session_timeout, ..EmbeddedOptions::default() });
+    let builder = bench.builder().protocol(Protocol::Consumer).fetcher(bench.fetcher.clone());
+    let (handle, running) = bench.run(builder, |record: Record| async move {
+        if record.offset() == 3 {
+            std::future::pending::<()>().await;
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..6, None);
+    wait_until(LONG, "what is finished is committed", || bench.committed(0) == 3);
+    bench.kafka.push_errors(ApiKey::CONSUMER_GROUP_HEARTBEAT, &[code::INVALID_REQUEST]);
+    wait_until(LONG, "another client has joined", || {
+        let lost = bench.events.lock().unwrap().iter().any(|event| matches!(event, Event::Lost { .. }));
+        lost && handle.status().lanes.iter().any(|lane| lane.state == LaneState::Running)
+    });
+    let errors = bench.errors();
+    let told = |error: &&String| error.contains("is at its end") && error.contains("Invalid request");
+    assert_eq!(errors.iter().filter(told).count(), 1, "{errors:?}");
+    bench.fetcher.deliver(&bench.partition(0), 3..6, None);
+    wait_until(LONG, "it reads on", || handle.status().lanes.iter().any(|lane| lane.in_flight == 1));
+
+    // None that comes is let in again.
+    bench.kafka.push_errors(ApiKey::CONSUMER_GROUP_HEARTBEAT, &[code::INVALID_REQUEST; 20]);
+    let error = bench.runtime.block_on(running).unwrap().expect_err("an end with an error");
+    assert_eq!(error.kind(), ErrorKind::Fatal, "{error}");
+    assert!(error.to_string().contains("Invalid request"), "{error}");
+    assert_eq!(bench.committed(0), 3);
+}
+
 /// A partition that has more to read, of which nothing comes, and no error: it is fetched anew, by a client that knows
 /// nothing of its topic, and told.
 #[test]
@@ -289,8 +322,19 @@ fn a_lane_of_which_nothing_comes_is_fetched_anew() {
         producer.send(&bench.topic, 0, None, Some(b"x"), &[], None).unwrap();
     });
     producer.flush().unwrap();
-    let running =
-        bench.run(bench.builder().fetcher(bench.fetcher.clone()), |_: Record| std::future::ready(()));
+    // There is no room for another call meanwhile: a lane that holds nothing reads without.
+    let go_on = Arc::new(Notify::new());
+    let stuck = go_on.clone();
+    let builder = bench.builder().ordering(laneway::Ordering::Unordered).concurrency(1);
+    let running = bench.run(builder.fetcher(bench.fetcher.clone()), move |record: Record| {
+        let stuck = stuck.clone();
+        async move {
+            if (record.partition(), record.offset()) == (1, 1) {
+                stuck.notified().await;
+            }
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(1), 0..3, Some(3));
     // One that takes little is started again for that, before.
     let starts = |number| {
         let partition = bench.partition(number);
@@ -310,7 +354,8 @@ fn a_lane_of_which_nothing_comes_is_fetched_anew() {
         starts(0) == 3 && starts(1) == 3
     });
     bench.fetcher.deliver(&bench.partition(0), 0..3, Some(3));
-    wait_until(LONG, "the records are committed", || bench.committed(0) == 3);
+    go_on.notify_one();
+    wait_until(LONG, "the records are committed", || bench.committed(0) == 3 && bench.committed(1) == 3);
     bench.end(running);
 }
 

@@ -157,7 +157,7 @@ fn leave(process: &Process) {
         ended = process.wait(Duration::from_millis(100)).ok();
         ended.is_some()
     });
-    assert!(ended.is_some_and(|it| it.success()), "{:#?}", process.stderr());
+    assert!(ended.is_some_and(|it| it.success()), "{ended:?}: {:#?}", process.stderr());
 }
 
 #[test]

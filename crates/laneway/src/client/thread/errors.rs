@@ -7,13 +7,20 @@
 
 use std::time::{Duration, Instant};
 
-use laneway_core::{CommitFailure, Input, LaneId, TopicPartition};
+use laneway_core::{CommitFailure, Input, LaneId, Protocol, TopicPartition, Totals};
 
 use super::ClientThread;
 use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::fetcher::{FetchError, FetchErrorKind};
 use crate::sys::{KafkaError, codes};
+
+/// What there had been of rejoins and rebalances when a client of the group was at its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Broken {
+    rejoins: u64,
+    rebalances: u64,
+}
 
 impl ClientThread {
     pub(super) fn on_fetch_error(&mut self, error: &FetchError) {
@@ -45,6 +52,7 @@ impl ClientThread {
             code if is_refusal(code) || is_alert(&error.message) => {
                 return self.on_connection_refused(&error.message);
             }
+            codes::INVALID_REQUEST if fatal && self.on_broken_membership(&error) => return,
             _ => {}
         }
         let kind = match error.code {
@@ -65,6 +73,27 @@ impl ClientThread {
         if let Some(kind) = kind {
             self.world.trouble.get_or_insert((kind, error.message));
         }
+    }
+
+    /// With KIP-848 librdkafka can send, where it is to join again, what no broker takes, and is at its end then
+    /// (librdkafka#5541). A new client is not. False: no client was in the group since, and it is final.
+    fn on_broken_membership(&mut self, error: &KafkaError) -> bool {
+        let Totals { rejoins, rebalances, .. } = self.member.totals();
+        if self.protocol != Protocol::Consumer {
+            return false;
+        }
+        match self.broken {
+            Some(told) if told.rejoins == rejoins => return true,
+            told if told.map_or(0, |told| told.rebalances) == rebalances => return false,
+            _ => {}
+        }
+        self.broken = Some(Broken { rejoins, rebalances });
+        let group = &self.world.fixed.group;
+        let message =
+            format!("the client of the group \"{group}\" is at its end: {error}: another one joins");
+        self.event(Event::Error { message });
+        self.input(Input::Broken(format!("the client of the group was at its end: {error}")));
+        true
     }
 
     /// A broker does not take the credentials or the certificate, or has one that is not to be trusted.

@@ -34,7 +34,7 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use anew::InVain;
 use asked::Asked;
-use errors::commit_refusal;
+use errors::{Broken, commit_refusal};
 use protocol::Mismatch;
 use queues::Truncated;
 use silence::Silences;
@@ -143,6 +143,7 @@ struct ClientThread {
     asked: Asked,
     truncated: Truncated,
     silences: Silences,
+    broken: Option<Broken>,
     in_vain: InVain,
     /// When clients may be told again where there are brokers.
     next_brokers: Instant,
@@ -266,6 +267,7 @@ impl ClientThread {
             asked: Asked::default(),
             truncated: Truncated::default(),
             silences: Silences::default(),
+            broken: None,
             in_vain: InVain::default(),
             next_brokers: now + anew::BROKERS_TOLD,
             searched: (0, BTreeSet::new()),

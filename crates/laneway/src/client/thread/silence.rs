@@ -30,12 +30,11 @@ impl ClientThread {
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.silences);
         let mut silent = Vec::new();
-        let has_room = !self.world.fixed.work.limit.is_wanted();
         for (lane, stage, _) in self.member.lanes() {
             let Some(shared) = self.world.lanes.get(lane) else { continue };
             let position = shared.position();
-            let is_due = has_room
-                && stage == LaneStage::Running
+            // Room for calls is not asked for: a lane that holds nothing reads also where there is none.
+            let is_due = stage == LaneStage::Running
                 && ends.get(&lane.partition).is_some_and(|end| *end > position)
                 && shared.is_idle()
                 && !shared.is_paused()
