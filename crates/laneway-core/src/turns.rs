@@ -181,12 +181,16 @@ impl<L: Ord + Clone> Turns<L> {
         }
         let mut used = self.used();
         while let Some(lane) = self.waiting.front() {
-            let cost = look(lane).cost;
-            if used > 0 && used + cost > self.room {
+            let Look { cost, is_full, .. } = look(lane);
+            if !is_full && used > 0 && used + cost > self.room {
                 break;
             }
-            used += cost;
-            if let Some(lane) = self.waiting.pop_front() {
+            let Some(lane) = self.waiting.pop_front() else { break };
+            if is_full {
+                // It would only be stopped again.
+                self.lanes.insert(lane, Stage::Resting);
+            } else {
+                used += cost;
                 self.lanes.insert(lane.clone(), Stage::Reading(Some(now), cost));
                 deeds.push(Deed::Start(lane));
             }
@@ -268,6 +272,21 @@ mod tests {
         turns.stopped(&0, true);
         assert!(run(&mut turns, seconds(1.0), |lane| if *lane == 0 { full } else { BUSY }).is_empty());
         assert_eq!(run(&mut turns, seconds(2.0), |_| BUSY), [0]);
+    }
+
+    #[test]
+    fn a_lane_without_room_does_not_begin_and_keeps_no_other_from_it() {
+        let mut turns = Turns::new(1);
+        assert!(
+            turns.add(0, 1, Duration::ZERO)
+                && !turns.add(1, 1, Duration::ZERO)
+                && !turns.add(2, 1, Duration::ZERO)
+        );
+        let look = |lane: &u32| Look { is_full: *lane == 1, ..BUSY };
+        assert_eq!(run(&mut turns, seconds(0.5), look), [2]);
+        assert_eq!(run(&mut turns, seconds(1.0), look), [0]);
+        assert_eq!(run(&mut turns, seconds(1.5), |_| BUSY), [2]);
+        assert_eq!(run(&mut turns, seconds(2.0), |_| BUSY), [1], "it has room again");
     }
 
     #[test]

@@ -304,7 +304,7 @@ impl Builder {
     /// Where it does not carry all partitions that have something to read, they take turns. Records that the user's
     /// code keeps beyond its call are the user's, and each may keep all that it was fetched with in memory: see
     /// [`Record`](crate::Record). A record that is larger than a quarter of the budget passes, alone, and is told.
-    /// Of compressed batches what comes over the network is counted, and not what becomes of it in memory.
+    /// How much larger compressed batches become is learnt from the first that come.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(super) next_pace: Duration,
     /// Bytes and records that were taken when that was last looked at.
     pub(super) taken: (u64, u64),
+    /// When the first lane was opened.
+    pub(super) first_open: Option<Duration>,
     pub(super) search: Option<Search>,
     /// The log's end of each partition when it was assigned.
     pub(super) ends: BTreeMap<TopicPartition, i64>,
@@ -279,6 +281,11 @@ impl World {
         });
     }
 
+    /// Lanes have been there for a while, and no record has come of the first of them: others may be read as well.
+    fn is_first_in_vain(&self) -> bool {
+        self.first_open.is_some_and(|first| self.fixed.started.elapsed() >= first + FIRST_ALONE)
+    }
+
     /// Has lanes begin and end their turns at reading. Answers those whose partition could not be started.
     pub(super) fn take_turns(&mut self) -> Vec<(LaneId, FetchError)> {
         let mut failed = Vec::new();
@@ -286,12 +293,15 @@ impl World {
         self.taken = memory.learn(self.taken);
         let lanes = &self.lanes;
         let each = memory.ahead();
+        let in_vain = self.is_first_in_vain();
         let is_tight = (self.turns.len() as u64).saturating_mul(each) > memory.most_ahead();
         let look = |lane: &LaneId| {
             let Some(shared) = lanes.get(lane) else { return Look::default() };
             // Where all can read it does not matter how much each has left. Nor is it known before any record has come.
-            let cost = if is_tight || each == 0 { memory.ahead_of(shared.left()) } else { each };
-            shared.reading.look(&memory, cost)
+            let cost = if is_tight || each == 0 { memory.ahead_of(shared.left(), in_vain) } else { each };
+            let look = shared.reading.look(&memory, cost);
+            // A lane that does not read finds it out later.
+            Look { is_full: look.is_full || memory.room(true) == 0, ..look }
         };
         let (mut stops, mut starts, mut starting) = (Vec::new(), Vec::new(), Vec::new());
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {
@@ -503,10 +513,12 @@ impl Port for World {
 
     fn open(&mut self, lanes: &[(LaneId, Position)]) -> Vec<Result<(), String>> {
         let now = self.fixed.started.elapsed();
+        self.first_open.get_or_insert(now);
+        let in_vain = self.is_first_in_vain();
         let mut starts = Vec::with_capacity(lanes.len());
         let made: Vec<_> = lanes.iter().map(|(lane, at)| self.make_lane(lane, *at)).collect();
         for (shared, (lane, at)) in made.iter().zip(lanes) {
-            let cost = self.fixed.work.memory.ahead_of(shared.left());
+            let cost = self.fixed.work.memory.ahead_of(shared.left(), in_vain);
             if self.turns.add(lane.clone(), cost, now) {
                 starts.push(start_of(shared, *at, Pace::Busy));
             }
@@ -606,6 +618,8 @@ fn started_from(from: From) -> StartedFrom {
     }
 }
 
+/// How long others wait for the first record of the first lane that has something to read.
+const FIRST_ALONE: Duration = Duration::from_millis(500);
 /// So many lanes at once are started again for their pace, as each start takes a few requests.
 const MOST_CHANGES: usize = 100;
 /// The exit code of a process that a stuck handler ends: records were unfinished at the drain deadline.

@@ -10,8 +10,9 @@
 //! another topic of the same name (rdkafka_topic.c, `rd_kafka_toppar_leader_update`): it would go on asking with an epoch
 //! that no broker knows. So a client that knows a topic that was made again is replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use laneway_core::{Position, TopicPartition};
 
@@ -46,8 +47,25 @@ struct Native {
     main: Queue,
     /// What it was told to fetch.
     fetches: BTreeSet<TopicPartition>,
+    /// What it was told to stop fetching.
+    stopped: Stopped,
     /// The topics that it knows: those that it was ever told to fetch anything of. `None`: all, as it looks for topics.
     topics: Option<BTreeSet<Arc<str>>>,
+}
+
+/// Partitions that are no longer fetched, and when their queues are emptied next.
+///
+/// A response that is being read when a partition is stopped is read to its end, and fills the partition's queue also
+/// after the lane has emptied it and let it go (rdkafka_fetcher.c, `rd_kafka_fetch_reply_handle_partition`: the version
+/// that it looks at is that of the last request). Nobody else looks into that queue before the partition is started again.
+#[derive(Debug, Default)]
+struct Stopped(BTreeMap<TopicPartition, Emptied>);
+
+#[derive(Debug)]
+struct Emptied {
+    next: Instant,
+    /// How long it waits after that; it grows.
+    wait: Duration,
 }
 
 /// Makes a client that fetches.
@@ -119,7 +137,7 @@ impl Source {
 impl Native {
     fn new(client: Arc<Client>, topics: Option<BTreeSet<Arc<str>>>) -> Self {
         let main = client.consumer_queue();
-        Self { client, main, fetches: BTreeSet::new(), topics }
+        Self { client, main, fetches: BTreeSet::new(), stopped: Stopped::default(), topics }
     }
 
     fn knows(&self, topics: &BTreeSet<String>) -> bool {
@@ -134,6 +152,7 @@ impl Native {
         if let Some(topics) = &mut self.topics {
             topics.extend(starts.iter().map(|start| start.partition.topic.clone()));
         }
+        starts.iter().for_each(|start| self.stopped.forget(&start.partition));
         let (validated, others): (Vec<_>, Vec<_>) = starts.into_iter().partition(is_validated);
         let mut all = self.start_alike(others);
         all.extend(self.start_alike(validated));
@@ -191,7 +210,8 @@ impl Native {
 
     /// The client stops all of them or none: where it refuses, they are stopped one by one. Tells of the first that could
     /// not be.
-    fn stop(&self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
+    fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
+        self.stopped.add(partitions, Instant::now());
         if partitions.is_empty() || self.client.incremental_unassign(partitions).is_ok() {
             return Ok(());
         }
@@ -204,8 +224,12 @@ impl Native {
         partitions.iter().map(stop).fold(Ok(()), Result::and)
     }
 
-    fn poll(&self) -> Vec<FetcherEvent> {
+    fn poll(&mut self) -> Vec<FetcherEvent> {
         let mut events = Vec::new();
+        for partition in self.stopped.due(Instant::now()) {
+            // What the client does not know any more has no queue.
+            self.client.empty_partition(&partition).ok();
+        }
         while let Some(event) = self.main.poll() {
             match event {
                 NativeEvent::Record(partition, offset) => {
@@ -222,6 +246,32 @@ impl Native {
             }
         }
         events
+    }
+}
+
+impl Stopped {
+    fn add(&mut self, partitions: &[TopicPartition], now: Instant) {
+        let emptied = || Emptied { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
+        self.0.extend(partitions.iter().map(|partition| (partition.clone(), emptied())));
+    }
+
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.0.remove(partition);
+    }
+
+    /// Those whose queues are to be emptied now, and again later until no response can be under way any more.
+    fn due(&mut self, now: Instant) -> Vec<TopicPartition> {
+        let mut due = Vec::new();
+        self.0.retain(|partition, emptied| {
+            if now < emptied.next {
+                return true;
+            }
+            due.push(partition.clone());
+            emptied.wait *= 2;
+            emptied.next = now + emptied.wait;
+            emptied.wait <= LAST_EMPTIED
+        });
+        due
     }
 }
 
@@ -260,7 +310,9 @@ impl Fetcher for NativeFetcher {
     }
 
     fn poll(&mut self) -> Vec<FetcherEvent> {
-        let events = self.clients().flat_map(Native::poll).collect();
+        let sources = std::iter::once(&mut self.busy).chain(&mut self.quiet);
+        let clients = sources.filter_map(|source| source.native.as_mut()).chain(&mut self.former);
+        let events = clients.flat_map(Native::poll).collect();
         self.let_go();
         events
     }
@@ -355,6 +407,10 @@ fn kind(code: i32) -> FetchErrorKind {
     }
 }
 
+/// How soon a queue is emptied again after its partition was stopped, and how long is waited for it at most: longer than
+/// a request may take (`socket.timeout.ms`).
+const FIRST_EMPTIED: Duration = Duration::from_millis(10);
+const LAST_EMPTIED: Duration = Duration::from_secs(60);
 /// So many references to a client are a [`Native`]'s own: its queue has one.
 const OWN: usize = 2;
 
@@ -508,6 +564,36 @@ mod tests {
         assert_eq!(fetching, [partition(0), partition(1), partition(2)]);
         fetcher.stop(&[partition(0), partition(2)]).unwrap();
         assert_eq!(fetcher.fetching(), [partition(1)]);
+    }
+
+    /// What a lane let go of before its partition was stopped was emptied too early.
+    #[test]
+    fn what_comes_into_a_queue_that_nobody_has_is_thrown_away_once_it_is_stopped() {
+        let cluster = MockCluster::new("t", 1);
+        cluster.produce_plain(&partition(0), &["a", "b", "c"]);
+        let mut fetcher = fetcher(&cluster);
+        drop(start(&mut fetcher, &partition(0), 0));
+        cluster.produce_plain(&partition(0), &["d", "e", "f"]);
+        wait_for_waiting(&fetcher, &partition(0), 3);
+        fetcher.stop(&[partition(0)]).unwrap();
+        wait_for("an empty queue", || {
+            assert!(fetcher.poll().is_empty());
+            (busy_client(&fetcher).waiting(&partition(0)) == 0).then_some(())
+        });
+        let mut queue = start(&mut fetcher, &partition(0), 4);
+        assert_eq!(offsets(&take_to_end(&mut fetcher, queue.as_mut()).0), [4, 5]);
+    }
+
+    #[test]
+    fn queues_are_emptied_again_until_no_response_can_come_any_more() {
+        let mut stopped = Stopped::default();
+        let now = Instant::now();
+        stopped.add(&[partition(0), partition(1)], now);
+        assert!(stopped.due(now).is_empty());
+        stopped.forget(&partition(0));
+        let seconds = (0..300).filter(|second| !stopped.due(now + Duration::from_secs(*second)).is_empty());
+        assert_eq!(seconds.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 9, 12, 18, 29, 50, 91]);
+        assert!(stopped.0.is_empty());
     }
 
     #[test]

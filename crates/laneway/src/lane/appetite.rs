@@ -29,6 +29,11 @@ impl Appetite {
         usize::try_from(room / 4 / self.size).map_or(self.records, |fit| fit.clamp(1, self.records))
     }
 
+    /// Bytes of a record, where some have been taken.
+    pub(super) fn size(&self) -> Option<u64> {
+        (self.records > 1).then_some(self.size)
+    }
+
     /// Takes in what was taken. Answers its bytes.
     pub(super) fn took(&mut self, batch: Option<&Batch>) -> u64 {
         let Some(batch) = batch else { return 0 };

@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     taken_records: AtomicU64,
     /// Bytes of a record as they come now; 0: none has come yet.
     size: AtomicU64,
-    /// Records that were seen waiting in one queue, at most, of late.
+    /// What was seen waiting in one queue, at most, of late, in bytes with all that the records take beside their own.
     longest: AtomicU64,
     /// What may be fetched ahead of the partitions that are read now.
     reading: AtomicU64,
@@ -54,11 +54,10 @@ impl Prefetch {
         part(bytes, self.bytes).max(part(records, self.records))
     }
 
-    /// What may be in memory of one partition, whose records have `size` bytes.
-    /// `longest`: so many were seen. A batch as it was produced is fetched whole, however large it is.
-    fn most(self, size: u64, longest: u64) -> u64 {
+    /// What may be in memory of one partition, whose records have `size` bytes and are not compressed.
+    fn most(self, size: u64) -> u64 {
         let queued = self.records.min(self.bytes / size.max(1) + 1);
-        let fetched = (self.fetch / (size + ON_DISK)).max(1).max(longest.saturating_sub(queued));
+        let fetched = (self.fetch / (size + ON_DISK)).max(1);
         queued.saturating_add(fetched).saturating_mul(size + NATIVE)
     }
 }
@@ -109,19 +108,25 @@ impl Memory {
     }
 
     /// What is fetched ahead of a partition, at most. 0: it is not known yet how large records are.
+    ///
+    /// A batch is fetched whole, as it was produced, and one that is compressed is larger then than it was on its way:
+    /// what was seen in one queue counts.
     pub(crate) fn ahead(&self) -> u64 {
         match self.size.load(Ordering::Relaxed) {
             0 => 0,
-            size => self.prefetch.most(size, self.longest.load(Ordering::Relaxed)),
+            size => self.prefetch.most(size).max(self.longest.load(Ordering::Relaxed)),
         }
     }
 
-    /// The same of one that has so many records left to read, where that is known. Before any record has come, it is
-    /// what the records take beside their bytes, so that not all begin to read only to stop again.
-    pub(crate) fn ahead_of(&self, left: Option<u64>) -> u64 {
+    /// The same of one that has so many records left to read, where that is known. Before any record has come, the
+    /// first one that has something to read counts as all there is room for: what comes of it tells how much the others
+    /// bring. Where nothing comes of it for long (`in_vain`), it is what the records take beside their bytes, so that
+    /// not all begin to read only to stop again.
+    pub(crate) fn ahead_of(&self, left: Option<u64>, in_vain: bool) -> u64 {
         let all = |left: u64| left.saturating_mul(self.size.load(Ordering::Relaxed) + NATIVE);
         match self.ahead() {
-            0 => left.map_or(0, |left| all(left.min(self.prefetch.records))),
+            0 if in_vain => left.map_or(0, |left| all(left.min(self.prefetch.records))),
+            0 => left.map_or(0, |_| self.most_ahead()),
             most => most.min(left.map_or(u64::MAX, all)),
         }
     }
@@ -190,10 +195,12 @@ impl Memory {
         here >= most || (here >= most / 64 && self.waiting.load(Ordering::Relaxed) >= most)
     }
 
-    /// So many records wait in a queue that is not being read. True: that is more than was thought.
-    pub(crate) fn saw(&self, waiting: usize) -> bool {
-        let before = self.longest.fetch_max(waiting as u64, Ordering::Relaxed);
-        waiting as u64 > before + before / 4
+    /// So many records wait in a queue, of so many bytes each, as far as it is known. True: that is more than was thought.
+    pub(crate) fn saw(&self, waiting: usize, size: Option<u64>) -> bool {
+        let size = size.unwrap_or_else(|| self.size.load(Ordering::Relaxed));
+        let bytes = (waiting as u64).saturating_mul(size + NATIVE);
+        let before = self.longest.fetch_max(bytes, Ordering::Relaxed);
+        bytes > before + before / 4
     }
 
     /// Learns how large records are from what was taken since `before`. Answers how much was ever taken.
@@ -326,9 +333,10 @@ mod tests {
         );
         let memory = Memory::new(1 << 30, PREFETCH);
         assert_eq!(memory.ahead(), 0, "not known yet");
-        assert_eq!([None, Some(3), Some(1 << 40)].map(|left| memory.ahead_of(left)), [0, 3_120, 1_040_000]);
+        let of = |in_vain| [None, Some(3), Some(1 << 40)].map(|left| memory.ahead_of(left, in_vain));
+        assert_eq!((of(true), of(false)), ([0, 3_120, 1_040_000], [0, 512 << 20, 512 << 20]));
         assert!(memory.took(10_000, 1) && !memory.took(100_000, 10));
-        assert_eq!((memory.ahead_of(Some(3)), memory.ahead_of(Some(1 << 40))), (33_120, memory.ahead()));
+        assert_eq!(of(false), [memory.ahead(), 33_120, memory.ahead()]);
         let before = memory.learn((0, 0));
         assert_eq!((before, memory.size.load(Ordering::Relaxed)), ((110_000, 11), 10_000));
         memory.took(1_000, 100);
@@ -340,7 +348,9 @@ mod tests {
     fn whole_batches_are_fetched_however_large() {
         let memory = Memory::new(1 << 30, PREFETCH);
         memory.took(1_000, 1);
-        assert!(memory.saw(900) && !memory.saw(1_000) && memory.saw(9_000));
+        assert!(memory.saw(900, None) && !memory.saw(1_000, None) && memory.saw(9_000, None));
         assert_eq!(memory.ahead(), 9_000 * 2_040);
+        assert!(!memory.saw(1_000, Some(10_000)) && memory.saw(9_000, Some(10_000)));
+        assert_eq!(memory.ahead(), 9_000 * 11_040, "of one lane whose records are larger");
     }
 }

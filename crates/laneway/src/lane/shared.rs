@@ -164,7 +164,9 @@ impl LaneShared {
         let bytes = appetite.took(taken.batch.as_ref());
         let records = taken.batch.as_ref().map_or(0, |batch| batch.len());
         let is_at_end = taken.end.is_some() || taken.is_last;
-        if self.reading.has_taken(bytes, records, is_at_end, memory) {
+        // Before it is told that something was taken: with the first records it is known how many come at once.
+        let is_more = records == most && memory.saw(queue.waiting(), appetite.size());
+        if self.reading.has_taken(bytes, records, is_at_end, memory) | is_more {
             tell(LaneMessage::Crowded);
         }
         if bytes > memory.most_held() {

@@ -450,7 +450,9 @@ where
         let waiting = if most == 0 { queue.as_ref().map_or(0, |queue| queue.waiting()) } else { 0 };
         let Some(queue) = queue.filter(|_| most > 0) else {
             self.shared.reading.set_full(most == 0, &self.work.memory);
-            if waiting > 0 && (self.shared.reading.has_more() | self.work.memory.saw(waiting)) {
+            if waiting > 0
+                && (self.shared.reading.has_more() | self.work.memory.saw(waiting, self.appetite.size()))
+            {
                 (self.tell)(LaneMessage::Crowded);
             }
             return false;

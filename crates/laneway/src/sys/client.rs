@@ -92,6 +92,15 @@ impl Client {
         Ok(PartitionHandle::new(partition.clone(), queue))
     }
 
+    /// Throws away what waits in the queue of a partition that is no longer assigned.
+    pub(crate) fn empty_partition(self: &Arc<Self>, partition: &TopicPartition) -> Result<(), KafkaError> {
+        let queue = self.partition_queue(partition)?;
+        if queue.length() > 0 {
+            drop(PartitionHandle::new(partition.clone(), queue));
+        }
+        Ok(())
+    }
+
     /// Makes the partition known to the client, so that it can be paused before it is assigned.
     pub(crate) fn ensure_partition(self: &Arc<Self>, partition: &TopicPartition) -> Result<(), KafkaError> {
         self.partition_queue(partition).map(drop)

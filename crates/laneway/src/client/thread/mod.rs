@@ -215,6 +215,7 @@ impl ClientThread {
             paces: HashMap::new(),
             next_pace: Duration::ZERO,
             taken: (0, 0),
+            first_open: None,
             search: None,
             ends: BTreeMap::new(),
             subscription: Vec::new(),
