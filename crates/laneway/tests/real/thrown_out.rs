@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use laneway::Protocol;
 use laneway_testing::history::{Expect, Recorder, check};
-use laneway_testing::{RealKafka, wait_until};
+use laneway_testing::{RealKafka, unique, wait_until};
 
 use crate::crashes::{finished_by, short_session};
 use crate::support::{Member, PROTOCOLS, Scene, Spec, Work, own_kafka};
@@ -58,6 +58,35 @@ fn a_member_frozen_in_a_hold_comes_back_and_nothing_is_lost() {
         report.assert_ok();
         assert!(finished_by(&scene, "other") > 0);
     }
+}
+
+/// A process that does not run can reach no broker: that is no reason to give up, however long it takes.
+#[test]
+fn a_member_frozen_before_it_reached_a_broker_joins_when_it_goes_on() {
+    let Some(kafka) = own_kafka() else { return };
+    let file = std::env::temp_dir().join(unique("laneway-frozen-start"));
+    let recorder = Recorder::to_file(&file).expect("a history file");
+    let scene = Scene::on(&kafka, "frozen-start", 4, Protocol::Consumer, recorder, Some(file.clone()));
+    scene.produce(40);
+    kafka.freeze().expect("frozen");
+    let member = scene.process("member", &quick(Protocol::Consumer));
+    let is_client = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "laneway-client")
+    };
+    wait_until(Duration::from_secs(20), "its client thread runs", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", member.pid())).expect("a process");
+        tasks.flatten().any(|task| is_client(&task))
+    });
+    let began = Instant::now();
+    member.freeze().expect("frozen");
+    // How long it waits for a broker.
+    wait_until(Duration::from_secs(60), "its patience is over", || began.elapsed() > Duration::from_secs(32));
+    member.thaw().expect("thawed");
+    kafka.thaw().expect("thawed");
+    scene.wait_until_finished(Duration::from_secs(60));
+    member.terminate().expect("terminated");
+    assert!(member.wait(Duration::from_secs(35)).expect("an end").success(), "{:?}", member.stderr());
+    std::fs::remove_file(&file).ok();
 }
 
 /// The broker is away for `longer` than the drain that goes on, if that is said.

@@ -118,6 +118,8 @@ struct ClientThread {
     missing_said: BTreeSet<String>,
     last_error: Option<String>,
     reached: bool,
+    /// Until when one must have been.
+    reach_by: Instant,
     down_said: Option<Instant>,
     /// No broker has let us in yet, and one has refused to: since when, and what it said.
     refused: Option<(Instant, String)>,
@@ -249,6 +251,7 @@ impl ClientThread {
             missing_said: BTreeSet::new(),
             last_error: None,
             reached: false,
+            reach_by: now + NO_BROKER,
             down_said: None,
             refused: None,
             refusals_said: Vec::new(),
@@ -289,6 +292,10 @@ impl ClientThread {
             let slept = now.duration_since(std::mem::replace(&mut self.last_look, now));
             if self.world.fixed.clients.session.is_some_and(|session| slept >= session) {
                 self.input(Input::Slept(slept));
+            }
+            if slept >= ASLEEP {
+                // Where this thread did not run, no broker had a chance to be reached.
+                self.reach_by += slept;
             }
             self.poll_clients();
             let now = Instant::now();
@@ -553,7 +560,7 @@ impl ClientThread {
             Some(_) => self.show_topics(),
             None => {}
         }
-        if !self.reached && self.world.fixed.started.elapsed() >= NO_BROKER {
+        if !self.reached && Instant::now() >= self.reach_by {
             let last = self.last_error.clone().unwrap_or_else(|| "no answer".into());
             let message = format!(
                 "no broker was reached at {} for {} s; the last error: {last}",
@@ -743,6 +750,8 @@ const ENDS_INTERVAL: Duration = Duration::from_secs(5);
 const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);
+/// What is longer between two looks than this thread waits while no broker has been reached.
+const ASLEEP: Duration = Duration::from_secs(1);
 /// How long a member that is to end at the end may be without any lane.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the native clients may take to be destroyed before they are left to it.
