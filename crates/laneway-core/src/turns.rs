@@ -36,6 +36,8 @@ pub struct Look {
     pub has_read: bool,
     /// It has no room to read anything now.
     pub is_full: bool,
+    /// Lanes can hold no more, all together: those that read go on, and none begins.
+    pub none_begins: bool,
     /// What it has not read keeps too much else in memory.
     pub holds_up: bool,
     /// What it costs to have it read.
@@ -161,7 +163,10 @@ impl<L: Ord + Clone> Turns<L> {
             stops.push(lane);
         }
         // Turns end only for as much as those that wait can use.
-        let wanted: u64 = self.waiting.iter().map(|lane| look(lane).cost.max(1)).fold(0, u64::saturating_add);
+        let waiting: Vec<(L, Look)> = self.waiting.iter().map(|lane| (lane.clone(), look(lane))).collect();
+        let can_begin = |look: &Look| !look.is_full && !look.none_begins;
+        let wants = waiting.iter().filter(|(_, look)| can_begin(look));
+        let wanted = wants.map(|(_, look)| look.cost.max(1)).fold(0, u64::saturating_add);
         let mut lacking = wanted.saturating_sub(self.room.saturating_sub(self.used()));
         for (since, lane, look) in reading {
             if lacking == 0 {
@@ -180,21 +185,16 @@ impl<L: Ord + Clone> Turns<L> {
             }
         }
         let mut used = self.used();
-        while let Some(lane) = self.waiting.front() {
-            let Look { cost, is_full, .. } = look(lane);
-            if !is_full && used > 0 && used + cost > self.room {
+        // One that can read nothing now would only be stopped again, and keeps its place.
+        for (lane, Look { cost, .. }) in waiting.into_iter().filter(|(_, look)| can_begin(look)) {
+            if used > 0 && used + cost > self.room {
                 break;
             }
-            let Some(lane) = self.waiting.pop_front() else { break };
-            if is_full {
-                // It would only be stopped again.
-                self.lanes.insert(lane, Stage::Resting);
-            } else {
-                used += cost;
-                self.lanes.insert(lane.clone(), Stage::Reading(Some(now), cost));
-                deeds.push(Deed::Start(lane));
-            }
+            used += cost;
+            self.lanes.insert(lane.clone(), Stage::Reading(Some(now), cost));
+            deeds.push(Deed::Start(lane));
         }
+        self.waiting.retain(|lane| self.lanes.get(lane) == Some(&Stage::Waiting));
         deeds
     }
 }
@@ -212,7 +212,14 @@ mod tests {
 
     use super::*;
 
-    const BUSY: Look = Look { is_at_end: false, has_read: true, is_full: false, holds_up: false, cost: 1 };
+    const BUSY: Look = Look {
+        is_at_end: false,
+        has_read: true,
+        is_full: false,
+        none_begins: false,
+        holds_up: false,
+        cost: 1,
+    };
 
     fn seconds(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
@@ -285,8 +292,22 @@ mod tests {
         let look = |lane: &u32| Look { is_full: *lane == 1, ..BUSY };
         assert_eq!(run(&mut turns, seconds(0.5), look), [2]);
         assert_eq!(run(&mut turns, seconds(1.0), look), [0]);
-        assert_eq!(run(&mut turns, seconds(1.5), |_| BUSY), [2]);
-        assert_eq!(run(&mut turns, seconds(2.0), |_| BUSY), [1], "it has room again");
+        assert_eq!(run(&mut turns, seconds(1.5), |_| BUSY), [1], "it has room again, and has kept its place");
+        assert_eq!(run(&mut turns, seconds(2.0), |_| BUSY), [2]);
+    }
+
+    #[test]
+    fn where_none_begins_those_that_read_go_on_and_those_that_wait_keep_their_places() {
+        let mut turns = Turns::new(1);
+        assert!(
+            turns.add(2, 1, Duration::ZERO)
+                && !turns.add(1, 1, Duration::ZERO)
+                && !turns.add(0, 1, Duration::ZERO)
+        );
+        let none = Look { none_begins: true, ..BUSY };
+        assert!(run(&mut turns, seconds(5.0), |_| none).is_empty() && turns.reads(&2));
+        assert_eq!(run(&mut turns, seconds(6.0), |_| BUSY), [1]);
+        assert_eq!(run(&mut turns, seconds(7.0), |_| BUSY), [0]);
     }
 
     #[test]

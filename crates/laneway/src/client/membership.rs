@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use laneway_core::{Answer, Position, Protocol, TopicPartition};
 
@@ -116,9 +117,33 @@ impl Membership {
 
     /// Lets the client go, on a thread that may wait for it.
     pub(crate) fn discard(self, reaper: &Reaper) {
-        reaper.take(self);
+        reaper.run(move || {
+            self.wait_until_closed();
+            drop(self);
+        });
+    }
+
+    /// A client that is destroyed while a broker owes it an answer runs in circles until then: once it terminates, timers
+    /// that are due are not run, and not waited for either (rdkafka.c, `rd_kafka_thread_main`). So it gets the time that an
+    /// answer may take, to leave the group in order if it still can.
+    fn wait_until_closed(&self) {
+        let Some(closing) = &self.closing else { return };
+        let until = Instant::now() + LONGEST_ANSWER;
+        while !self.client.closed() && self.client.fatal_error().is_none() && Instant::now() < until {
+            match closing.poll() {
+                // There is nothing that could be read for the group any more.
+                Some(NativeEvent::Rebalance { .. } | NativeEvent::RebalanceError(_)) => {
+                    self.client.assign(None).ok();
+                }
+                Some(_) => {}
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }
+
+/// Longer than a request may take (`socket.timeout.ms`).
+const LONGEST_ANSWER: Duration = Duration::from_secs(65);
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,15 @@ pub(crate) struct Reaper {
 impl Reaper {
     /// Drops `thing` on a thread of its own.
     pub(crate) fn take<T: Send + 'static>(&self, thing: T) {
+        self.run(move || drop(thing));
+    }
+
+    /// Runs what ends with things being destroyed.
+    pub(crate) fn run(&self, reap: impl FnOnce() + Send + 'static) {
         self.busy.fetch_add(1, Ordering::AcqRel);
         let busy = self.busy.clone();
         let reap = move || {
-            drop(thing);
+            reap();
             busy.fetch_sub(1, Ordering::AcqRel);
         };
         // Where no thread can be made the closure is dropped here, and what it holds with it.

@@ -299,9 +299,7 @@ impl World {
             let Some(shared) = lanes.get(lane) else { return Look::default() };
             // Where all can read it does not matter how much each has left. Nor is it known before any record has come.
             let cost = if is_tight || each == 0 { memory.ahead_of(shared.left(), in_vain) } else { each };
-            let look = shared.reading.look(&memory, cost);
-            // A lane that does not read finds it out later.
-            Look { is_full: look.is_full || memory.room(true) == 0, ..look }
+            shared.reading.look(&memory, cost)
         };
         let (mut stops, mut starts, mut starting) = (Vec::new(), Vec::new(), Vec::new());
         for deed in self.turns.next(self.fixed.started.elapsed(), look) {

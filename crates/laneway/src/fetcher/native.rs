@@ -22,7 +22,7 @@ use super::{
 };
 use crate::client::Reaper;
 use crate::record::Batch;
-use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
+use crate::sys::{Client, KafkaError, LeftQueue, NativeEvent, PartitionHandle, Queue, codes};
 
 /// Fetches with native clients of its own.
 pub(crate) struct NativeFetcher {
@@ -59,10 +59,17 @@ struct Native {
 /// after the lane has emptied it and let it go (rdkafka_fetcher.c, `rd_kafka_fetch_reply_handle_partition`: the version
 /// that it looks at is that of the last request). Nobody else looks into that queue before the partition is started again.
 #[derive(Debug, Default)]
-struct Stopped(BTreeMap<TopicPartition, Emptied>);
+struct Stopped(BTreeMap<TopicPartition, Left>);
 
 #[derive(Debug)]
-struct Emptied {
+struct Left {
+    queue: LeftQueue,
+    times: Emptying,
+}
+
+/// When a queue is emptied.
+#[derive(Debug, Clone, Copy)]
+struct Emptying {
     next: Instant,
     /// How long it waits after that; it grows.
     wait: Duration,
@@ -145,7 +152,8 @@ impl Native {
     }
 
     fn is_over(&self) -> bool {
-        self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN
+        // Each of the queues that are left has a reference.
+        self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN + self.stopped.0.len()
     }
 
     fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
@@ -211,8 +219,19 @@ impl Native {
     /// The client stops all of them or none: where it refuses, they are stopped one by one. Tells of the first that could
     /// not be.
     fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), FetchError> {
-        self.stopped.add(partitions, Instant::now());
-        if partitions.is_empty() || self.client.incremental_unassign(partitions).is_ok() {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let mut left = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            if self.fetches.remove(partition)
+                && let Ok(queue) = self.client.left_queue(partition)
+            {
+                left.push((partition.clone(), queue));
+            }
+        }
+        if self.client.incremental_unassign(partitions).is_ok() {
+            self.stopped.add(left, Instant::now());
             return Ok(());
         }
         let stop = |partition: &TopicPartition| {
@@ -226,10 +245,7 @@ impl Native {
 
     fn poll(&mut self) -> Vec<FetcherEvent> {
         let mut events = Vec::new();
-        for partition in self.stopped.due(Instant::now()) {
-            // What the client does not know any more has no queue.
-            self.client.empty_partition(&partition).ok();
-        }
+        self.stopped.empty(Instant::now());
         while let Some(event) = self.main.poll() {
             match event {
                 NativeEvent::Record(partition, offset) => {
@@ -250,28 +266,38 @@ impl Native {
 }
 
 impl Stopped {
-    fn add(&mut self, partitions: &[TopicPartition], now: Instant) {
-        let emptied = || Emptied { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
-        self.0.extend(partitions.iter().map(|partition| (partition.clone(), emptied())));
+    fn add(&mut self, left: Vec<(TopicPartition, LeftQueue)>, now: Instant) {
+        let times = Emptying { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
+        self.0.extend(left.into_iter().map(|(partition, queue)| (partition, Left { queue, times })));
     }
 
     fn forget(&mut self, partition: &TopicPartition) {
         self.0.remove(partition);
     }
 
-    /// Those whose queues are to be emptied now, and again later until no response can be under way any more.
-    fn due(&mut self, now: Instant) -> Vec<TopicPartition> {
-        let mut due = Vec::new();
-        self.0.retain(|partition, emptied| {
-            if now < emptied.next {
-                return true;
+    /// Empties those that it is time for, again and again until no response can be under way any more.
+    fn empty(&mut self, now: Instant) {
+        self.0.retain(|_, left| {
+            if left.times.are_due(now) {
+                left.queue.empty();
             }
-            due.push(partition.clone());
-            emptied.wait *= 2;
-            emptied.next = now + emptied.wait;
-            emptied.wait <= LAST_EMPTIED
+            !left.times.are_over()
         });
-        due
+    }
+}
+
+impl Emptying {
+    fn are_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.wait *= 2;
+            self.next = now + self.wait;
+        }
+        is_due
+    }
+
+    fn are_over(&self) -> bool {
+        self.wait > LAST_EMPTIED
     }
 }
 
@@ -295,13 +321,10 @@ impl Fetcher for NativeFetcher {
         let others = self.quiet.iter_mut().filter_map(|source| source.native.as_mut());
         for native in others.chain(&mut self.former) {
             let its;
-            (its, left) = left.into_iter().partition(|partition| native.fetches.remove(partition));
+            (its, left) = left.into_iter().partition(|partition| native.fetches.contains(partition));
             stopped = stopped.and(native.stop(&its));
         }
         let Some(native) = &mut self.busy.native else { return stopped };
-        for partition in &left {
-            native.fetches.remove(partition);
-        }
         native.stop(&left).and(stopped)
     }
 
@@ -586,14 +609,12 @@ mod tests {
 
     #[test]
     fn queues_are_emptied_again_until_no_response_can_come_any_more() {
-        let mut stopped = Stopped::default();
         let now = Instant::now();
-        stopped.add(&[partition(0), partition(1)], now);
-        assert!(stopped.due(now).is_empty());
-        stopped.forget(&partition(0));
-        let seconds = (0..300).filter(|second| !stopped.due(now + Duration::from_secs(*second)).is_empty());
-        assert_eq!(seconds.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 9, 12, 18, 29, 50, 91]);
-        assert!(stopped.0.is_empty());
+        let mut times = Emptying { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
+        assert!(!times.are_due(now));
+        let is_due = |second: &u64| !times.are_over() && times.are_due(now + Duration::from_secs(*second));
+        let seconds: Vec<u64> = (0..300).filter(is_due).collect();
+        assert_eq!(seconds, [1, 2, 3, 4, 5, 6, 7, 9, 12, 18, 29, 50, 91]);
     }
 
     #[test]

@@ -133,6 +133,7 @@ impl Reading {
             is_at_end: self.is_at_end.load(Ordering::Relaxed),
             has_read: self.has_read.load(Ordering::Relaxed),
             is_full: self.is_full(),
+            none_begins: memory.room(true) == 0,
             holds_up: meanwhile > memory.most_held_up(),
             cost,
         }

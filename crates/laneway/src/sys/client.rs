@@ -16,7 +16,7 @@ use super::config::Config;
 use super::error::{KafkaError, codes, text};
 use super::list::{List, NO_OFFSET};
 use super::native::{Native, fatal_error, open};
-use super::partition::PartitionHandle;
+use super::partition::{LeftQueue, PartitionHandle};
 use super::queue::{Queue, RawQueue};
 use super::raw;
 
@@ -92,13 +92,9 @@ impl Client {
         Ok(PartitionHandle::new(partition.clone(), queue))
     }
 
-    /// Throws away what waits in the queue of a partition that is no longer assigned.
-    pub(crate) fn empty_partition(self: &Arc<Self>, partition: &TopicPartition) -> Result<(), KafkaError> {
-        let queue = self.partition_queue(partition)?;
-        if queue.length() > 0 {
-            drop(PartitionHandle::new(partition.clone(), queue));
-        }
-        Ok(())
+    /// The queue of a partition that is assigned, and is to be stopped now.
+    pub(crate) fn left_queue(self: &Arc<Self>, partition: &TopicPartition) -> Result<LeftQueue, KafkaError> {
+        self.partition_queue(partition).map(LeftQueue::new)
     }
 
     /// Makes the partition known to the client, so that it can be paused before it is assigned.

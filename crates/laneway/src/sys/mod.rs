@@ -41,7 +41,7 @@ pub(crate) use headers::NativeHeaders;
 #[cfg(test)]
 pub(crate) use mock::{MockCluster, Request, TestRecord, wait_for};
 pub(crate) use native::{Native, set_token};
-pub(crate) use partition::PartitionHandle;
+pub(crate) use partition::{LeftQueue, PartitionHandle};
 pub(crate) use producer::{Produced, Producer, topic_name};
 pub(crate) use queue::Queue;
 pub(crate) use topics::TopicId;

@@ -10,8 +10,8 @@ use super::error::KafkaError;
 use super::queue::RawQueue;
 use crate::fetcher::Wake;
 
-/// A partition's own queue. There is at most one handle of a partition at a time: all of them share one
-/// native queue and its one wake-up callback.
+/// A partition's own queue. There is at most one handle of a partition at a time, beside a [`LeftQueue`]: all of them share
+/// one native queue and its one wake-up callback.
 #[derive(Debug)]
 pub(crate) struct PartitionHandle {
     partition: TopicPartition,
@@ -19,6 +19,13 @@ pub(crate) struct PartitionHandle {
     /// Where a native call puts what it takes; empty between our own.
     taken: Vec<Message>,
 }
+
+/// The queue of a partition that is no longer read, which may still be filled for a while.
+///
+/// Taken while the partition was assigned: whoever looks for the queue of one that is not makes librdkafka keep that
+/// partition for good, and make one that is gone anew (rdkafka_queue.c, `rd_kafka_queue_get_partition`).
+#[derive(Debug)]
+pub(crate) struct LeftQueue(RawQueue);
 
 /// What was taken from a partition's queue.
 #[derive(Debug, Default)]
@@ -39,16 +46,10 @@ impl PartitionHandle {
         // Errors of an earlier assignment carry no version, so librdkafka would deliver them to this one
         // (rdkafka_offset.c: `RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, 0`); and while anything stale waits, the
         // queue is not empty, and nothing new wakes anyone.
-        handle.empty();
+        empty(&handle.queue, &mut handle.taken);
         // A lane that takes less has no use for all of that room.
         handle.taken = Vec::new();
         handle
-    }
-
-    /// Throws away what is in the queue.
-    fn empty(&mut self) {
-        while self.fill(LONGEST) == LONGEST {}
-        self.taken.clear();
     }
 
     pub(crate) fn partition(&self) -> &TopicPartition {
@@ -72,7 +73,7 @@ impl PartitionHandle {
         let mut records = Vec::new();
         while records.len() < max && taken.error.is_none() {
             let wanted = (max - records.len()).min(LONGEST);
-            let count = self.fill(wanted);
+            let count = fill(&self.queue, &mut self.taken, wanted);
             records.reserve_exact(count);
             // An error ends this early; what came behind it is destroyed with the rest.
             for message in self.taken.drain(..) {
@@ -101,21 +102,41 @@ impl PartitionHandle {
         }
         taken
     }
+}
 
-    /// Moves up to `wanted` messages from the queue to `taken`, and answers how many it moved.
-    fn fill(&mut self, wanted: usize) -> usize {
-        self.taken.clear();
-        self.taken.reserve(wanted);
-        let room: *mut *mut rd_kafka_message_t = self.taken.spare_capacity_mut().as_mut_ptr().cast();
-        // SAFETY: the queue is live and there is room for that many pointers. The call fills as many places
-        // as it answers, with live messages that are ours from then on, and a `Message` is one such pointer.
-        // The client outlives them: who takes a message out of here keeps an `Arc` of it, as this handle
-        // does.
-        unsafe {
-            let count = rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, room, wanted);
-            let count = usize::try_from(count).unwrap_or(0);
-            self.taken.set_len(count);
-            count
+/// Throws away what is in the queue.
+fn empty(queue: &RawQueue, taken: &mut Vec<Message>) {
+    while fill(queue, taken, LONGEST) == LONGEST {}
+    taken.clear();
+}
+
+/// Moves up to `wanted` messages from the queue to `taken`, and answers how many it moved.
+fn fill(queue: &RawQueue, taken: &mut Vec<Message>, wanted: usize) -> usize {
+    taken.clear();
+    taken.reserve(wanted);
+    let room: *mut *mut rd_kafka_message_t = taken.spare_capacity_mut().as_mut_ptr().cast();
+    // SAFETY: the queue is live and there is room for that many pointers. The call fills as many places
+    // as it answers, with live messages that are ours from then on, and a `Message` is one such pointer.
+    // The client outlives them: who takes a message out of here keeps an `Arc` of it, as the queue's handle
+    // does.
+    unsafe {
+        let count = rd_kafka_consume_batch_queue(queue.as_ptr(), 0, room, wanted);
+        let count = usize::try_from(count).unwrap_or(0);
+        taken.set_len(count);
+        count
+    }
+}
+
+impl LeftQueue {
+    pub(super) fn new(queue: RawQueue) -> Self {
+        Self(queue)
+    }
+
+    /// Throws away what is in it. To be called when the partition has been stopped, so that what a lane that still has a
+    /// handle would find is outdated, and thrown away for it as well.
+    pub(crate) fn empty(&self) {
+        if self.0.length() > 0 {
+            empty(&self.0, &mut Vec::new());
         }
     }
 }
@@ -124,7 +145,7 @@ impl Drop for PartitionHandle {
     fn drop(&mut self) {
         // What was fetched of a partition that is no longer read stays in its queue, and keeps whole fetch responses
         // in memory, until somebody looks into the queue again.
-        self.empty();
+        empty(&self.queue, &mut self.taken);
     }
 }
 

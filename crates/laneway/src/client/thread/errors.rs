@@ -7,20 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use laneway_core::{CommitFailure, Input, LaneId, Protocol, TopicPartition, Totals};
+use laneway_core::{CommitFailure, Input, LaneId, Protocol, TopicPartition};
 
 use super::ClientThread;
 use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::fetcher::{FetchError, FetchErrorKind};
 use crate::sys::{KafkaError, codes};
-
-/// What there had been of rejoins and rebalances when a client of the group was at its end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Broken {
-    rejoins: u64,
-    rebalances: u64,
-}
 
 impl ClientThread {
     pub(super) fn on_fetch_error(&mut self, error: &FetchError) {
@@ -52,7 +45,11 @@ impl ClientThread {
             code if is_refusal(code) || is_alert(&error.message) => {
                 return self.on_connection_refused(&error.message);
             }
-            codes::INVALID_REQUEST if fatal && self.on_broken_membership(&error) => return,
+            codes::INVALID_REQUEST
+                if fatal && self.protocol == Protocol::Consumer && self.on_broken_membership(&error) =>
+            {
+                return;
+            }
             _ => {}
         }
         let kind = match error.code {
@@ -76,18 +73,18 @@ impl ClientThread {
     }
 
     /// With KIP-848 librdkafka can send, where it is to join again, what no broker takes, and is at its end then
-    /// (librdkafka#5541). A new client is not. False: no client was in the group since, and it is final.
+    /// (librdkafka#5541). A new client is not. False: it is final, as this one was never let in, or ends as it is, or can't
+    /// be followed: a static member's name is taken for as long as the group has the old one.
     fn on_broken_membership(&mut self, error: &KafkaError) -> bool {
-        let Totals { rejoins, rebalances, .. } = self.member.totals();
-        if self.protocol != Protocol::Consumer {
+        let rejoins = self.member.totals().rejoins;
+        if self.broken == Some(rejoins) {
+            return true;
+        }
+        let was_let_in = self.let_in == Some(rejoins);
+        if !was_let_in || self.stop.is_some() || self.is_static {
             return false;
         }
-        match self.broken {
-            Some(told) if told.rejoins == rejoins => return true,
-            told if told.map_or(0, |told| told.rebalances) == rebalances => return false,
-            _ => {}
-        }
-        self.broken = Some(Broken { rejoins, rebalances });
+        self.broken = Some(rejoins);
         let group = &self.world.fixed.group;
         let message =
             format!("the client of the group \"{group}\" is at its end: {error}: another one joins");

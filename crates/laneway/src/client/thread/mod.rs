@@ -34,7 +34,7 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use anew::InVain;
 use asked::Asked;
-use errors::{Broken, commit_refusal};
+use errors::commit_refusal;
 use protocol::Mismatch;
 use queues::Truncated;
 use silence::Silences;
@@ -105,6 +105,7 @@ struct ClientThread {
     received: Receiver<Message>,
     topics: TopicWatch,
     protocol: Protocol,
+    is_static: bool,
     brokers: String,
     exit_at_end: bool,
     board: Arc<Board>,
@@ -145,7 +146,10 @@ struct ClientThread {
     asked: Asked,
     truncated: Truncated,
     silences: Silences,
-    broken: Option<Broken>,
+    /// The last client of the group that the broker knew as a member, by how many there were before it.
+    let_in: Option<u64>,
+    /// The last one that was at its end by its own fault.
+    broken: Option<u64>,
     in_vain: InVain,
     /// When clients may be told again where there are brokers.
     next_brokers: Instant,
@@ -168,7 +172,7 @@ impl ClientThread {
         let now = Instant::now();
         let to_lanes = mailbox.clone();
         let tell: Tell = Arc::new(move |message| to_lanes.post(Message::Lane(message)));
-        let protocol = setup.settings.protocol;
+        let (protocol, is_static) = (setup.settings.protocol, setup.settings.is_static);
         let longest_stop = setup.settings.drain + setup.settings.grace;
         let mut work = setup.work;
         if setup.dead_letters.is_some() || !work.retries.is_empty() {
@@ -240,6 +244,7 @@ impl ClientThread {
             received,
             topics,
             protocol,
+            is_static,
             brokers: setup.brokers,
             exit_at_end: setup.exit_at_end,
             board: setup.board,
@@ -271,6 +276,7 @@ impl ClientThread {
             asked: Asked::default(),
             truncated: Truncated::default(),
             silences: Silences::default(),
+            let_in: None,
             broken: None,
             in_vain: InVain::default(),
             next_brokers: now + anew::BROKERS_TOLD,
@@ -538,6 +544,9 @@ impl ClientThread {
 
     fn tick(&mut self, now: Instant) {
         self.join_if_due(now);
+        if self.world.member_is_known() {
+            self.let_in = Some(self.member.totals().rejoins);
+        }
         self.input(Input::Tick);
         self.end_overdue_asks(now);
         self.check_fetcher();
