@@ -140,6 +140,10 @@
 //! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
 //! are, and only what was fetched ahead of them is fetched again.
 //!
+//! What is committed in the very moment in which a topic is deleted can outlive it, and nothing says of which topic it is. A
+//! member that is assigned the new topic after that begins there, and passes over what lies before. So delete a topic when
+//! what was read of it is committed, or set the group's offsets back before the new one is written to.
+//!
 //! A topic for dead letters or retries is written to by a producer, which is not replaced: where such a topic is made again
 //! with its leader on another node, and leaders had moved before, start the consumer anew. Until then it is told that its
 //! records can't be written, and they wait.
