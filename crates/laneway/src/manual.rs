@@ -153,7 +153,7 @@
 //! Properties of librdkafka are accepted as they are, and go to the client that they concern. Those that
 //! contradict what Laneway does are refused by [`Builder::build`](crate::Builder::build), with the reason. What
 //! Laneway sets unless you do: `heartbeat.interval.ms` 500 and `session.timeout.ms` 45000 (classic protocols),
-//! `queued.max.messages.kbytes` 4096, `fetch.queue.backoff.ms` 10 and `reconnect.backoff.max.ms` 2000. `topic.metadata.refresh.interval.ms` is
+//! `queued.max.messages.kbytes` 4096, `fetch.queue.backoff.ms` 1 and `reconnect.backoff.max.ms` 2000. `topic.metadata.refresh.interval.ms` is
 //! how often new topics and partitions are looked for (30 s by default).
 //!
 //! # Security
