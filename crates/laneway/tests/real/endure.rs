@@ -13,6 +13,8 @@ use crate::support::{Scene, Spec, Work, own_kafka};
 const LONG: Duration = Duration::from_secs(120);
 const SAMPLE: Duration = Duration::from_secs(2);
 const RESTART: Duration = Duration::from_secs(120);
+/// What a machine that has too much to do stands still for, at least, before sessions of 6 s may be over.
+const STANDSTILL: Duration = Duration::from_secs(3);
 /// How long after a broker's death what was not committed may come again: its start, and a session.
 const AFTERMATH: Duration = Duration::from_secs(75);
 /// How much the line through all samples may rise from its beginning to its end. Memory: a heap that is used again and
@@ -88,7 +90,7 @@ fn endure(protocol: Protocol, time: Duration) {
     let mut others: Vec<(Instant, Process)> = Vec::new();
     let mut samples = Samples::default();
     let mut number = 0u64;
-    let mut restarts = 0u32;
+    let (mut restarts, mut stood_still) = (0u32, 0u32);
     // What is set up once is set up in the first minute.
     let warm = time.mul_f32(0.2).min(Duration::from_secs(60));
     let began = Instant::now();
@@ -127,7 +129,13 @@ fn endure(protocol: Protocol, time: Duration) {
                 began.elapsed().as_secs()
             );
         }
+        let slept = Instant::now();
         std::thread::sleep(Duration::from_millis(100));
+        if slept.elapsed() > STANDSTILL {
+            println!("{:5} s: the machine stood still for {:?}", began.elapsed().as_secs(), slept.elapsed());
+            scene.recorder.killed("the machine");
+            stood_still += 1;
+        }
     }
     traffic.end();
     scene.wait_until_finished_by(&stays, LONG);
@@ -142,7 +150,10 @@ fn endure(protocol: Protocol, time: Duration) {
     std::fs::remove_file(&file).ok();
     let (repeated, in_peace) = repeated_in_peace(&history);
     let report = check(&history, &Expect::crashes());
-    println!("{protocol}, {} s, {number} others, {restarts} restarts: {report}", time.as_secs());
+    println!(
+        "{protocol}, {} s, {number} others, {restarts} restarts, {stood_still} standstills: {report}",
+        time.as_secs()
+    );
     println!("{repeated} records came again, {in_peace} of them when no broker had died");
     report.assert_ok();
     assert_eq!(in_peace, 0, "records came again in peace");
