@@ -163,10 +163,10 @@ impl<L: Ord + Clone> Turns<L> {
             stops.push(lane);
         }
         // Turns end only for as much as those that wait can use.
-        let waiting: Vec<(L, Look)> = self.waiting.iter().map(|lane| (lane.clone(), look(lane))).collect();
+        let waiting: Vec<Look> = self.waiting.iter().map(&mut look).collect();
         let can_begin = |look: &Look| !look.is_full && !look.none_begins;
-        let wants = waiting.iter().filter(|(_, look)| can_begin(look));
-        let wanted = wants.map(|(_, look)| look.cost.max(1)).fold(0, u64::saturating_add);
+        let wants = waiting.iter().filter(|look| can_begin(look));
+        let wanted = wants.map(|look| look.cost.max(1)).fold(0, u64::saturating_add);
         let mut lacking = wanted.saturating_sub(self.room.saturating_sub(self.used()));
         for (since, lane, look) in reading {
             if lacking == 0 {
@@ -186,13 +186,13 @@ impl<L: Ord + Clone> Turns<L> {
         }
         let mut used = self.used();
         // One that can read nothing now would only be stopped again, and keeps its place.
-        for (lane, Look { cost, .. }) in waiting.into_iter().filter(|(_, look)| can_begin(look)) {
-            if used > 0 && used + cost > self.room {
+        for (lane, look) in self.waiting.iter().zip(&waiting).filter(|(_, look)| can_begin(look)) {
+            if used > 0 && used + look.cost > self.room {
                 break;
             }
-            used += cost;
-            self.lanes.insert(lane.clone(), Stage::Reading(Some(now), cost));
-            deeds.push(Deed::Start(lane));
+            used += look.cost;
+            self.lanes.insert(lane.clone(), Stage::Reading(Some(now), look.cost));
+            deeds.push(Deed::Start(lane.clone()));
         }
         self.waiting.retain(|lane| self.lanes.get(lane) == Some(&Stage::Waiting));
         deeds

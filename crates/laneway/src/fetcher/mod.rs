@@ -4,6 +4,7 @@
 //! from the [`PartitionQueue`] that starting gave it, and is woken through a [`Wake`].
 
 mod native;
+mod stopped;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -10,19 +10,20 @@
 //! another topic of the same name (rdkafka_topic.c, `rd_kafka_toppar_leader_update`): it would go on asking with an epoch
 //! that no broker knows. So a client that knows a topic that was made again is replaced.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use laneway_core::{Position, TopicPartition};
 
+use super::stopped::Stopped;
 use super::{
     FetchError, FetchErrorKind, FetchStart, Fetcher, FetcherEvent, PartitionQueue, Started, Taken, Wake,
     started,
 };
 use crate::client::Reaper;
 use crate::record::Batch;
-use crate::sys::{Client, KafkaError, LeftQueue, NativeEvent, PartitionHandle, Queue, codes};
+use crate::sys::{Client, KafkaError, NativeEvent, PartitionHandle, Queue, codes};
 
 /// Fetches with native clients of its own.
 pub(crate) struct NativeFetcher {
@@ -51,28 +52,6 @@ struct Native {
     stopped: Stopped,
     /// The topics that it knows: those that it was ever told to fetch anything of. `None`: all, as it looks for topics.
     topics: Option<BTreeSet<Arc<str>>>,
-}
-
-/// Partitions that are no longer fetched, and when their queues are emptied next.
-///
-/// A response that is being read when a partition is stopped is read to its end, and fills the partition's queue also
-/// after the lane has emptied it and let it go (rdkafka_fetcher.c, `rd_kafka_fetch_reply_handle_partition`: the version
-/// that it looks at is that of the last request). Nobody else looks into that queue before the partition is started again.
-#[derive(Debug, Default)]
-struct Stopped(BTreeMap<TopicPartition, Left>);
-
-#[derive(Debug)]
-struct Left {
-    queue: LeftQueue,
-    times: Emptying,
-}
-
-/// When a queue is emptied.
-#[derive(Debug, Clone, Copy)]
-struct Emptying {
-    next: Instant,
-    /// How long it waits after that; it grows.
-    wait: Duration,
 }
 
 /// Makes a client that fetches.
@@ -153,7 +132,7 @@ impl Native {
 
     fn is_over(&self) -> bool {
         // Each of the queues that are left has a reference.
-        self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN + self.stopped.0.len()
+        self.fetches.is_empty() && Arc::strong_count(&self.client) == OWN + self.stopped.len()
     }
 
     fn start_all(&mut self, starts: Vec<FetchStart>) -> Vec<(TopicPartition, Started)> {
@@ -262,42 +241,6 @@ impl Native {
             }
         }
         events
-    }
-}
-
-impl Stopped {
-    fn add(&mut self, left: Vec<(TopicPartition, LeftQueue)>, now: Instant) {
-        let times = Emptying { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
-        self.0.extend(left.into_iter().map(|(partition, queue)| (partition, Left { queue, times })));
-    }
-
-    fn forget(&mut self, partition: &TopicPartition) {
-        self.0.remove(partition);
-    }
-
-    /// Empties those that it is time for, again and again until no response can be under way any more.
-    fn empty(&mut self, now: Instant) {
-        self.0.retain(|_, left| {
-            if left.times.are_due(now) {
-                left.queue.empty();
-            }
-            !left.times.are_over()
-        });
-    }
-}
-
-impl Emptying {
-    fn are_due(&mut self, now: Instant) -> bool {
-        let is_due = now >= self.next;
-        if is_due {
-            self.wait *= 2;
-            self.next = now + self.wait;
-        }
-        is_due
-    }
-
-    fn are_over(&self) -> bool {
-        self.wait > LAST_EMPTIED
     }
 }
 
@@ -430,10 +373,6 @@ fn kind(code: i32) -> FetchErrorKind {
     }
 }
 
-/// How soon a queue is emptied again after its partition was stopped, and how long is waited for it at most: longer than
-/// a request may take (`socket.timeout.ms`).
-const FIRST_EMPTIED: Duration = Duration::from_millis(10);
-const LAST_EMPTIED: Duration = Duration::from_secs(60);
 /// So many references to a client are a [`Native`]'s own: its queue has one.
 const OWN: usize = 2;
 
@@ -605,16 +544,6 @@ mod tests {
         });
         let mut queue = start(&mut fetcher, &partition(0), 4);
         assert_eq!(offsets(&take_to_end(&mut fetcher, queue.as_mut()).0), [4, 5]);
-    }
-
-    #[test]
-    fn queues_are_emptied_again_until_no_response_can_come_any_more() {
-        let now = Instant::now();
-        let mut times = Emptying { next: now + FIRST_EMPTIED, wait: FIRST_EMPTIED };
-        assert!(!times.are_due(now));
-        let is_due = |second: &u64| !times.are_over() && times.are_due(now + Duration::from_secs(*second));
-        let seconds: Vec<u64> = (0..300).filter(is_due).collect();
-        assert_eq!(seconds, [1, 2, 3, 4, 5, 6, 7, 9, 12, 18, 29, 50, 91]);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
-use laneway::{Consumer, ErrorKind, Event, LaneState, Outcome, Protocol, Record};
+use laneway::{Consumer, ErrorKind, Event, Handle, LaneState, Outcome, Protocol, Record};
 use laneway_testing::{ApiKey, EmbeddedOptions, Producer, code, unique, wait_until};
 use tokio::sync::Notify;
 
-use crate::bench::{Bench, LONG};
+use crate::bench::{Bench, LONG, Running};
 
 /// I1: the log's end behind records that were not handled says nothing about them.
 #[test]
@@ -254,18 +254,24 @@ fn a_topic_that_is_missing_is_an_error_only_where_the_consumer_is_to_end_by_itse
     assert!(error.to_string().contains(&missing));
 }
 
-/// What the client ends itself for is the end: what is in flight is cancelled, and nothing more is committed.
-#[test]
-fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothing() {
-    let bench = Bench::new(1);
+/// A member of a KIP-848 group that has committed three records, and never finishes the fourth.
+fn stuck_at_its_fourth(bench: &Bench) -> (Handle, Running) {
     let builder = bench.builder().protocol(Protocol::Consumer).fetcher(bench.fetcher.clone());
-    let (handle, running) = bench.run(builder, |record: Record| async move {
+    let member = bench.run(builder, |record: Record| async move {
         if record.offset() == 3 {
             std::future::pending::<()>().await;
         }
     });
     bench.fetcher.deliver(&bench.partition(0), 0..6, None);
     wait_until(LONG, "what is finished is committed", || bench.committed(0) == 3);
+    member
+}
+
+/// What the client ends itself for is the end: what is in flight is cancelled, and nothing more is committed.
+#[test]
+fn an_error_that_the_client_ends_itself_for_ends_the_consumer_and_commits_nothing() {
+    let bench = Bench::new(1);
+    let (handle, running) = stuck_at_its_fourth(&bench);
     wait_until(LONG, "a record is in flight", || {
         handle.status().lanes.iter().any(|lane| lane.in_flight == 1)
     });
@@ -285,14 +291,7 @@ fn a_client_of_the_group_that_ends_by_its_own_fault_is_followed_by_another() {
     // The group has the first one until its session is over.
     let consumer_session_timeout = Duration::from_secs(6);
     let bench = Bench::with(1, EmbeddedOptions { consumer_session_timeout, ..EmbeddedOptions::default() });
-    let builder = bench.builder().protocol(Protocol::Consumer).fetcher(bench.fetcher.clone());
-    let (handle, running) = bench.run(builder, |record: Record| async move {
-        if record.offset() == 3 {
-            std::future::pending::<()>().await;
-        }
-    });
-    bench.fetcher.deliver(&bench.partition(0), 0..6, None);
-    wait_until(LONG, "what is finished is committed", || bench.committed(0) == 3);
+    let (handle, running) = stuck_at_its_fourth(&bench);
     bench.kafka.push_errors(ApiKey::CONSUMER_GROUP_HEARTBEAT, &[code::INVALID_REQUEST]);
     wait_until(LONG, "another client has joined", || {
         let lost = bench.events.lock().unwrap().iter().any(|event| matches!(event, Event::Lost { .. }));

@@ -146,7 +146,7 @@ struct ClientThread {
     asked: Asked,
     truncated: Truncated,
     silences: Silences,
-    /// The last client of the group that the broker knew as a member, by how many there were before it.
+    /// The last client of the group that the broker knew as a member, by how many there were before it; with KIP-848.
     let_in: Option<u64>,
     /// The last one that was at its end by its own fault.
     broken: Option<u64>,
@@ -544,7 +544,7 @@ impl ClientThread {
 
     fn tick(&mut self, now: Instant) {
         self.join_if_due(now);
-        if self.world.member_is_known() {
+        if self.protocol == Protocol::Consumer && self.world.member_is_known() {
             self.let_in = Some(self.member.totals().rejoins);
         }
         self.input(Input::Tick);
