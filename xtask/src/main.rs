@@ -1,7 +1,12 @@
 //! Laneway's own commands: `cargo xtask test | check | prove | outages | bench | memory | soak | sim`.
 
-use std::process::{Command, ExitCode};
+mod failures;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
+
+use failures::Failures;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -34,9 +39,29 @@ fn main() -> ExitCode {
 /// All tests. The real-Kafka tier runs where Java and Maven (or KAFKA_HOME) are.
 fn test(rest: &[String]) -> Result<(), String> {
     say_what_is_left_out();
-    let mut arguments = vec!["test", "--workspace", "--exclude", "xtask", "--no-fail-fast"];
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
     arguments.extend(rest.iter().map(String::as_str));
-    cargo(&arguments, &[])
+    tests(&arguments)
+}
+
+/// Passes on what the tests print, and tells at the end what failed.
+fn tests(arguments: &[&str]) -> Result<(), String> {
+    let (mut command, shown) = cargo_command(arguments);
+    let could_not = |error| format!("could not run {shown}: {error}");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(could_not)?;
+    let mut failures = Failures::default();
+    let mut stdout = child.stdout.take().map(BufReader::new);
+    let mut bytes = Vec::new();
+    while let Some(stdout) = &mut stdout
+        && stdout.read_until(b'\n', &mut bytes).map_err(could_not)? > 0
+    {
+        std::io::stdout().write_all(&bytes).map_err(could_not)?;
+        failures.line(String::from_utf8_lossy(&bytes).trim_end());
+        bytes.clear();
+    }
+    let status = child.wait().map_err(could_not)?;
+    print!("{}", failures.told());
+    ended(&shown, status)
 }
 
 /// Everything that must hold of the sources.
@@ -177,18 +202,26 @@ fn say_what_is_left_out() {
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let shown = format!("cargo {}", arguments.join(" "));
-    println!("xtask: {shown}");
-    let status = Command::new(cargo)
-        .args(arguments)
+    let (mut command, shown) = cargo_command(arguments);
+    let status = command
         .envs(variables.iter().copied())
         .status()
         .map_err(|error| format!("could not run {shown}: {error}"))?;
+    ended(&shown, status)
+}
+
+fn cargo_command(arguments: &[&str]) -> (Command, String) {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    command.args(arguments);
+    let shown = format!("cargo {}", arguments.join(" "));
+    println!("xtask: {shown}");
+    (command, shown)
+}
+
+fn ended(shown: &str, status: ExitStatus) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{shown} failed ({status})")) }
 }
 
-/// Seeds of each protocol that are part of the proof.
 /// What Laneway's design was measured with before there was Laneway.
 const PROTOTYPE: &str = "
 For comparison, a prototype of the same design, in the same churns on a like machine: longest silence / longest leave, with \
@@ -202,6 +235,7 @@ For comparison, a prototype of the same design, in the same churns on a like mac
 | drains of 10 s with `max.poll.interval.ms` 6 s | 7.1 s | 6.9 s | 7.0 s |
 | members stopped at once after their start | 2.0 s | 2.6 s | 2.3 s |
 ";
+/// Seeds of each protocol that are part of the proof.
 const PROVED_SEEDS: u32 = 10_000;
 
 const HELP: &str = "\

@@ -140,9 +140,11 @@
 //! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
 //! are, and only what was fetched ahead of them is fetched again.
 //!
-//! What is committed in the very moment in which a topic is deleted can outlive it, and nothing says of which topic it is. A
-//! member that is assigned the new topic after that begins there, and passes over what lies before. So delete a topic when
-//! what was read of it is committed, or set the group's offsets back before the new one is written to.
+//! A commit of a member that does not know of it yet can come when the group's offsets of the old one are gone already: it
+//! stays, and nothing says of which topic it is. So for 30 s after a member has learnt of it, a partition of the new topic
+//! that it takes over from another one is read from its beginning, whatever is committed of it; in that time a rebalance
+//! can bring records again. Only a member that is *started* in that moment, and never knew the old one, can't tell, and
+//! begins at such an offset: start consumers before a topic is made again, or well after it.
 //!
 //! A topic for dead letters or retries is written to by a producer, which is not replaced: where such a topic is made again
 //! with its leader on another node, and leaders had moved before, start the consumer anew. Until then it is told that its

@@ -60,8 +60,11 @@ pub(crate) struct Rules<'a> {
     /// Topics that are read from their beginning, whatever is wanted of others: members write to them before the one
     /// that reads them has begun.
     pub(crate) retries: &'a RetryTopics,
-    /// Topics that were deleted and made again: they are read from their beginning.
-    pub(crate) made_again: &'a BTreeSet<String>,
+    /// Topics that turned out to be new ones.
+    pub(crate) made_again: BTreeSet<String>,
+    /// Partitions of topics that were deleted and made again: they are read from their beginning. What is committed, or
+    /// was wanted, is the former topic's, or may be.
+    pub(crate) anew: BTreeSet<TopicPartition>,
 }
 
 /// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
@@ -168,7 +171,7 @@ impl Search {
     }
 
     /// Puts the answers together.
-    pub(crate) fn finish(self, rules: &Rules<'_>) -> SearchResult {
+    pub(crate) fn finish(self, rules: Rules<'_>) -> SearchResult {
         let mut result = SearchResult {
             token: self.token,
             found: Vec::with_capacity(self.wanted.len()),
@@ -176,14 +179,14 @@ impl Search {
             ends: BTreeMap::new(),
             refused: None,
             notes: Vec::new(),
-            made_again: rules.made_again.clone(),
+            made_again: BTreeSet::new(),
         };
         for want in &self.wanted {
             if let Ok(end) = answer(&self.ends, &want.partition, "its end") {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
-            let found = self.find(want, rules);
-            let is_new = rules.made_again.contains(&*want.partition.topic);
+            let found = self.find(want, &rules);
+            let is_new = rules.anew.contains(&want.partition);
             if let (None, false, Ok(Some((position, metadata)))) =
                 (want.out_of_range, is_new, answer(&self.committed, &want.partition, "its committed offset"))
                 && !metadata.is_empty()
@@ -200,15 +203,19 @@ impl Search {
             }
             result.found.push((want.partition.clone(), found.map_err(NotFound::text)));
         }
+        result.made_again = rules.made_again;
         result
+    }
+
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.wanted.iter().map(|want| &want.partition)
     }
 
     fn find(&self, want: &Want, rules: &Rules<'_>) -> Result<Found, NotFound> {
         let partition = &want.partition;
         let is_retry = rules.retries.delay_in(&partition.topic).is_some();
         let reset = if is_retry { Reset::Earliest } else { rules.reset };
-        if rules.made_again.contains(&*partition.topic) {
-            // What is committed, or was wanted, is the old topic's, or may be.
+        if rules.anew.contains(partition) {
             let log = self.log(partition)?;
             return Ok(Found { position: Position::at(log.start), from: From::Beginning, missing: 0 });
         }

@@ -125,10 +125,13 @@ impl World {
     pub(super) fn finish_search(&mut self) -> Option<SearchResult> {
         let search = self.search.take_if(|search| search.is_answered())?;
         let made_again = self.note_topic_ids(search.ids());
+        let now = Instant::now();
+        let anew =
+            search.wanted().filter(|wanted| self.topic_ids.is_doubtful(wanted, now)).cloned().collect();
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
         let (reset, retries) = (self.fixed.reset, &self.fixed.work.retries);
-        let result = search.finish(&Rules { reset, known, retries, made_again: &made_again });
+        let result = search.finish(Rules { reset, known, retries, made_again, anew });
         self.ends.extend(result.ends.clone());
         for (partition, at, metadata) in &result.metadata {
             if let Err(why) = self.maps.read(partition, *at, metadata, result.ends.get(partition).copied()) {
@@ -151,7 +154,7 @@ impl World {
     /// Takes in which topics there are. Of those that were deleted and made again, which it answers with, nothing is
     /// known any more.
     pub(super) fn note_topic_ids(&mut self, ids: &[(String, TopicId)]) -> BTreeSet<String> {
-        let made_again = self.topic_ids.note(ids);
+        let made_again = self.topic_ids.note(ids, Instant::now());
         if !made_again.is_empty() {
             self.forget_in_fetcher(&made_again);
         }
@@ -459,6 +462,7 @@ impl Port for World {
                 *newest = shared;
             }
         }
+        offsets.iter().for_each(|(partition, _)| self.topic_ids.commits(partition));
         self.maps.begin_commit();
         let commits: Vec<(TopicPartition, Position, String)> = offsets
             .iter()
@@ -578,6 +582,7 @@ impl Port for World {
             Report::Committed(_) if self.by_hand.is_some() => return,
             Report::Committed(offsets) => {
                 self.last_commit = Some(Instant::now());
+                offsets.iter().for_each(|(partition, _)| self.topic_ids.has_committed(partition));
                 let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();
                 Event::Committed { offsets }
             }
