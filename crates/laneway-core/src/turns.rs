@@ -327,19 +327,26 @@ mod tests {
         fn turns_are_fair(
             most in 1..8usize,
             lanes in 1..40u32,
-            states in prop::collection::vec((any::<u32>(), 0..4u8), 400),
+            states in prop::collection::vec((any::<u32>(), 0..10u8), 400),
         ) {
             let mut turns = Turns::new(most as u64);
             let mut looks = vec![BUSY; lanes as usize];
             let mut last_read = vec![0usize; lanes as usize];
+            let mut none_begins = false;
             let mut reads: Vec<bool> = (0..lanes).map(|lane| turns.add(lane, 1, Duration::ZERO)).collect();
             for (step, (lane, state)) in states.into_iter().enumerate() {
                 let now = Duration::from_millis(100 * (step as u64 + 1));
                 let changed = (lane % lanes) as usize;
-                looks[changed] = Look { is_at_end: state == 1, is_full: state == 2, holds_up: state == 2, ..BUSY };
-                for deed in turns.next(now, |lane| looks[*lane as usize]) {
+                match state {
+                    0 => none_begins = !none_begins,
+                    1..3 => looks[changed] = Look { is_at_end: true, ..BUSY },
+                    3..6 => looks[changed] = Look { is_full: true, holds_up: true, ..BUSY },
+                    _ => looks[changed] = BUSY,
+                }
+                for deed in turns.next(now, |lane| Look { none_begins, ..looks[*lane as usize] }) {
                     match deed {
                         Deed::Start(lane) => {
+                            prop_assert!(!none_begins && !looks[lane as usize].is_full);
                             prop_assert!(!std::mem::replace(&mut reads[lane as usize], true));
                         }
                         Deed::Stop(lane) => {
@@ -352,7 +359,7 @@ mod tests {
                 let busy = (0..lanes as usize).filter(|lane| reads[*lane] && !looks[*lane].is_at_end).count();
                 prop_assert!(busy <= most);
                 for lane in 0..lanes as usize {
-                    if reads[lane] || looks[lane].is_full {
+                    if reads[lane] || looks[lane].is_full || none_begins {
                         last_read[lane] = step;
                     }
                     let rounds = lanes as usize / most + 3;
