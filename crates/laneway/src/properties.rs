@@ -105,7 +105,7 @@ impl Clients {
         for (key, value) in [
             (QUEUED, (budget / 256).clamp(64 << 10, 4 << 20) >> 10),
             (QUEUED_RECORDS, (budget >> 17).clamp(64, 8_192)),
-            (FETCHED, (budget / 2048).clamp(64 << 10, 1 << 20)),
+            (FETCHED, (budget / 1024).clamp(64 << 10, 1 << 20)),
             ("fetch.max.bytes", (budget / 128).clamp(1 << 20, 50 << 20)),
         ] {
             self.fetcher.push((key.into(), value.to_string()));

@@ -22,6 +22,8 @@ pub(crate) enum Message {
     NoToken(String),
     /// The topics as they are now.
     Topics(TopicsSeen),
+    /// Membership was not shown new partitions, as a rebalance had begun.
+    NotShown,
 }
 
 /// Reaches the client thread from anywhere.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -49,8 +50,8 @@ pub(crate) struct TopicWatch {
 enum Command {
     /// Look through this client.
     Through(Arc<Client>),
-    /// Show a membership client the partitions as they are now.
-    Show(Arc<Client>),
+    /// Show a membership client the partitions as they are now, if it is steady still.
+    Show(Arc<Client>, Arc<AtomicBool>),
     /// Look again now.
     Look,
     /// Look for these from now on.
@@ -199,9 +200,10 @@ impl TopicWatch {
         Ok(Self { commands })
     }
 
-    /// Has `membership` look at all topics again, so that it sees new partitions.
-    pub(crate) fn show(&self, membership: Arc<Client>) {
-        self.commands.send(Command::Show(membership)).ok();
+    /// Has `membership` look at all topics again, so that it sees new partitions: unless it is not `steady` any more when
+    /// it comes to that. [`Message::NotShown`] says so.
+    pub(crate) fn show(&self, membership: Arc<Client>, steady: Arc<AtomicBool>) {
+        self.commands.send(Command::Show(membership, steady)).ok();
     }
 
     /// Looks for other topics from now on: the next subscription.
@@ -237,10 +239,11 @@ fn watch(
         let pause = if is_whole { interval } else { interval.min(SHORT_INTERVAL) };
         loop {
             match commands.recv_timeout(pause) {
-                Ok(Command::Show(membership)) => {
-                    // Asking for all topics makes that client look at its subscription again.
+                // Asking for all topics makes that client look at its subscription again.
+                Ok(Command::Show(membership, steady)) if steady.load(Ordering::Acquire) => {
                     membership.metadata_all(TIMEOUT).ok();
                 }
+                Ok(Command::Show(..)) => mailbox.post(Message::NotShown),
                 Ok(Command::Watch(new)) => {
                     patterns = new;
                     subscription += 1;
@@ -277,6 +280,26 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::sys::MockCluster;
+
+    #[test]
+    fn who_is_not_steady_is_shown_nothing_and_that_is_told() {
+        let cluster = MockCluster::new("t", 1);
+        let (mailbox, messages) = Mailbox::new();
+        let patterns = Patterns::new(&["t".into()], None, &RetryTopics::default()).unwrap();
+        let client = cluster.client(&[]);
+        let watch = TopicWatch::start(client.clone(), patterns, Duration::from_secs(60), mailbox).unwrap();
+        let next = || messages.recv_timeout(Duration::from_secs(20));
+        assert!(matches!(next(), Ok(Message::Topics(_))));
+        watch.show(client.clone(), Arc::new(AtomicBool::new(true)));
+        watch.show(client, Arc::default());
+        assert!(matches!(next(), Ok(Message::NotShown)));
+        watch.look();
+        assert!(
+            matches!(next(), Ok(Message::Topics(_))),
+            "the first one was shown, and nothing was said of it"
+        );
+    }
 
     fn error_of(topic: &str) -> String {
         Patterns::new(&[topic.to_owned()], None, &RetryTopics::default()).expect_err(topic).to_string()

@@ -15,7 +15,7 @@ pub(crate) use errors::{OTHERS, advice, is_alert, is_refusal, is_transport, reas
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -113,6 +113,8 @@ struct ClientThread {
     longest_stop: Duration,
     /// A change of topics that membership has not been shown yet.
     to_show: Option<Change>,
+    /// For who shows it, on another thread: no rebalance has begun.
+    steady: Arc<AtomicBool>,
     /// When it joins: there are topics to subscribe to.
     join_at: Option<Instant>,
     partitions: BTreeMap<String, i32>,
@@ -251,6 +253,7 @@ impl ClientThread {
             stop: None,
             longest_stop,
             to_show: None,
+            steady: Arc::default(),
             join_at: None,
             partitions: BTreeMap::new(),
             missing_said: BTreeSet::new(),
@@ -329,6 +332,7 @@ impl ClientThread {
         }
         let now = self.world.fixed.started.elapsed();
         self.member.input(now, input, &mut self.world);
+        self.steady.store(self.is_steady(), Ordering::Release);
         if let Some(after) = &mut self.world.after {
             after.send();
         }
@@ -340,6 +344,9 @@ impl ClientThread {
             Message::Stop => self.begin_stop(StopReason::Asked),
             Message::Ask(ask) => self.on_ask(ask),
             Message::Topics(seen) => self.on_topics(seen),
+            Message::NotShown => {
+                self.to_show.get_or_insert(Change::Partitions);
+            }
             Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
                 if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
                     self.lose_runtime(&lane);

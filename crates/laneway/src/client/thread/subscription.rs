@@ -96,11 +96,16 @@ impl ClientThread {
         }
     }
 
+    /// No event is unanswered.
+    pub(super) fn is_steady(&self) -> bool {
+        self.member.is_in() && !self.member.is_held()
+    }
+
     /// Shows membership a change of topics. Only when no event is unanswered and the member is as steady
     /// as can be known: a change in the middle of a hold makes a classic member rejoin with its revoke
     /// unanswered.
     pub(super) fn show_topics(&mut self) {
-        if self.member.is_held() || !self.member.is_in() {
+        if !self.is_steady() {
             return;
         }
         let Some(membership) = &self.world.membership else { return };
@@ -108,7 +113,7 @@ impl ClientThread {
             Some(Change::Names) => membership.client().subscribe(&self.world.subscription),
             // With KIP-848 the broker tells of new partitions.
             Some(Change::Partitions) if self.protocol != Protocol::Consumer => {
-                self.topics.show(membership.client().clone());
+                self.topics.show(membership.client().clone(), self.steady.clone());
                 Ok(())
             }
             _ => Ok(()),
