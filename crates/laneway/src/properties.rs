@@ -113,7 +113,7 @@ impl Clients {
         // A queue that is full when an answer comes is looked at again after so long, however soon a lane empties it: at
         // most one answer of a partition in that time.
         self.fetcher.push(("fetch.queue.backoff.ms".into(), "1".into()));
-        self.fetcher.push((WAIT.into(), "10".into()));
+        self.fetcher.push((WAIT.into(), "5".into()));
         for properties in [&mut self.membership, &mut self.fetcher, &mut self.common] {
             properties.push(("client.id".into(), "laneway".into()));
             // The client's default of 10 s outlasts the start of a broker, and so sessions: nearer to Java's.
