@@ -344,7 +344,7 @@ fn native_fetcher(clients: &Clients, first: Arc<Client>, reaper: Reaper) -> Nati
     }
 }
 
-/// Made anew where it loses its way to the brokers.
+/// A client that is in no group, and is given its tokens: it fetches, or only asks.
 pub(crate) fn fetching_client(clients: &Clients, config: Config) -> Result<Arc<Client>, String> {
     let client = Client::new(config)?;
     if let Some(tokens) = &clients.tokens {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::builder::Builder;
 use crate::client::{OTHERS, Patterns, Reaper, advice, is_alert, is_refusal, is_transport, reason_of};
+use crate::consumer::fetching_client;
 use crate::error::{Error, ErrorKind};
 use crate::properties::Clients;
 use crate::retry_topics::RetryTopics;
@@ -69,12 +70,11 @@ impl Builder {
         let patterns = Patterns::new(&self.topics, None, &RetryTopics::default())?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::new(ErrorKind::Config, "offsets are asked for on a tokio runtime"))?;
-        let client = Client::new(clients.fetcher_config()?)
+        let client = fetching_client(&clients, clients.fetcher_config()?)
             .map_err(|error| Error::new(ErrorKind::Config, format!("could not make a client: {error}")))?;
         let mut keeper = JoinSet::new();
         let failed_token = Arc::new(std::sync::Mutex::new(None));
         if let Some(tokens) = &clients.tokens {
-            tokens.serve(&client);
             let note = failed_token.clone();
             keeper.spawn_on(
                 tokens.clone().keep(move |error| {

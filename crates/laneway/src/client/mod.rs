@@ -1,6 +1,7 @@
 //! The client thread: one OS thread that owns membership, the fetcher and all native handles. It never
 //! waits for a lane, nor for the broker.
 
+mod asker;
 mod asks;
 mod board;
 mod by_hand;

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use laneway_core::{Found, From, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
+use super::asker::Asker;
 use crate::assign::{Assigned, Start};
 use crate::fetcher::Wake;
 use crate::retry_topics::RetryTopics;
-use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, Queue, TopicId, codes};
+use crate::sys::{Client, Committed, KafkaError, NativeEvent, OffsetSpec, TopicId, codes};
 
 /// One search that is under way.
 #[derive(Debug)]
@@ -78,11 +79,11 @@ impl Search {
         token: u64,
         wanted: &[Want],
         given: Option<&Assigned>,
-        client: &Arc<Client>,
-        queue: &Queue,
+        asker: &Asker,
         wake: &Wake,
         read_committed: bool,
     ) -> Self {
+        let (client, queue) = (asker.client(), asker.answers());
         let partitions: Vec<TopicPartition> = wanted.iter().map(|want| want.partition.clone()).collect();
         let asked = |question: u64| token * 4 + question;
         let failed = |result: Result<(), KafkaError>| result.err();

@@ -10,6 +10,7 @@ use laneway_core::{
     TopicPartition, Turns, Want,
 };
 
+use super::asker::Asker;
 use super::by_hand::ByHand;
 use super::maps::Maps;
 use super::membership::Membership;
@@ -23,7 +24,7 @@ use crate::fetcher::{FetchError, FetchStart, Fetcher, PartitionQueue, Started, W
 use crate::hooks::After;
 use crate::lane::{Lane, LaneShared, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, Queue, TopicId};
+use crate::sys::{Client, KafkaError, NativeEvent, TopicId};
 
 /// Puts a lane's task on the caller's runtime.
 pub(crate) type Spawn = Box<dyn Fn(Lane) + Send>;
@@ -34,16 +35,9 @@ pub(crate) struct World {
     /// What takes the place of membership, without a group.
     pub(super) by_hand: Option<ByHand>,
     pub(super) fetcher: Box<dyn Fetcher>,
-    /// What is asked of the brokers goes through the client that looks for topics, the fetcher's own: it is
-    /// never in a group, so nothing waits behind a JoinGroup, and it keeps its metadata fresh.
-    pub(super) answers: Queue,
+    pub(super) asker: Asker,
     /// Something that was asked of a broker was in vain: it is told again where there are brokers.
     pub(super) is_unheard: bool,
-    /// That of the client that was asked before this one: what it was asked may still be answered.
-    pub(super) former_answers: Option<Queue>,
-    /// What a client says by itself that is asked and fetches nothing.
-    pub(super) asked_main: Option<Queue>,
-    pub(super) asked: Arc<Client>,
     pub(super) lanes: HashMap<LaneId, Arc<LaneShared>>,
     /// Lanes that have ended and may still be committed, or opened again.
     pub(super) ended: HashMap<TopicPartition, Arc<LaneShared>>,
@@ -101,19 +95,8 @@ pub(crate) struct Fixed {
 impl World {
     /// Asks through another client from now on.
     pub(super) fn ask_through(&mut self, client: Arc<Client>) {
-        let answers = client.new_queue();
-        answers.on_ready(self.fixed.wake.clone());
-        let main = self.asked_main.replace(client.consumer_queue());
-        let former = self.former_answers.replace(std::mem::replace(&mut self.answers, answers));
-        let asked = std::mem::replace(&mut self.asked, client);
-        // Where it is the last that holds its client, dropping it destroys that.
-        self.reaper.take((main, former, asked));
-    }
-
-    pub(super) fn next_answer(&self) -> Option<NativeEvent> {
-        // Nothing that it says by itself is news: the first one, and membership, say it as well.
-        while self.asked_main.as_ref().is_some_and(|main| main.poll().is_some()) {}
-        self.answers.poll().or_else(|| self.former_answers.as_ref()?.poll())
+        let former = self.asker.replace(client, self.fixed.wake.clone());
+        self.reaper.take(former);
     }
 
     /// Takes in an answer. True if it was of the search.
@@ -480,9 +463,8 @@ impl Port for World {
 
     fn find_starts(&mut self, token: u64, wanted: &[Want]) {
         let read_committed = self.fixed.clients.read_committed;
-        let (client, answers, wake) = (&self.asked, &self.answers, &self.fixed.wake);
         let given = self.by_hand.as_ref().map(|by_hand| &by_hand.assigned);
-        self.search = Some(Search::ask(token, wanted, given, client, answers, wake, read_committed));
+        self.search = Some(Search::ask(token, wanted, given, &self.asker, &self.fixed.wake, read_committed));
     }
 
     fn unsubscribe(&mut self) {

@@ -56,7 +56,7 @@ impl ClientThread {
             return;
         }
         self.next_brokers = now + BROKERS_TOLD;
-        for client in membership.into_iter().chain([&self.world.asked]) {
+        for client in membership.into_iter().chain([self.world.asker.client()]) {
             client.add_brokers(&self.brokers);
         }
         self.world.is_unheard = false;

@@ -68,13 +68,14 @@ impl ClientThread {
                     answer.send(offsets(&committed, offset)).ok();
                 };
                 // Without a thread the answer is dropped, which says that there is none.
-                ask_committed(&self.world.asked, partitions, give).ok();
+                ask_committed(self.world.asker.client(), partitions, give).ok();
             }
             Ask::Offsets(wanted, answer) => {
                 let token = self.await_broker(answer);
                 let read_committed = self.world.fixed.clients.read_committed;
-                let (client, queue) = (&self.world.asked, &self.world.answers);
-                let sent = client.list_offsets(&wanted, read_committed, queue, token, TIMEOUT);
+                let asker = &self.world.asker;
+                let queue = asker.answers();
+                let sent = asker.client().list_offsets(&wanted, read_committed, queue, token, TIMEOUT);
                 self.fail_if_not_sent(token, sent);
             }
             Ask::Subscribe(topics, answer) => {

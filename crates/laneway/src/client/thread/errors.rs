@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use laneway_core::{CommitFailure, Input, LaneId, Protocol, TopicPartition};
+use laneway_core::{CommitFailure, Input, LaneId, TopicPartition};
 
 use super::ClientThread;
 use crate::error::ErrorKind;
@@ -45,11 +45,7 @@ impl ClientThread {
             code if is_refusal(code) || is_alert(&error.message) => {
                 return self.on_connection_refused(&error.message);
             }
-            codes::INVALID_REQUEST
-                if fatal && self.protocol == Protocol::Consumer && self.on_broken_membership(&error) =>
-            {
-                return;
-            }
+            _ if fatal && self.is_followed(&error) => return,
             _ => {}
         }
         let kind = match error.code {
@@ -72,31 +68,10 @@ impl ClientThread {
         }
     }
 
-    /// With KIP-848 librdkafka can send, where it is to join again, what no broker takes, and is at its end then
-    /// (librdkafka#5541). A new client is not. False: it is final, as this one was never let in, or ends as it is, or can't
-    /// be followed: a static member's name is taken for as long as the group has the old one.
-    fn on_broken_membership(&mut self, error: &KafkaError) -> bool {
-        let rejoins = self.member.totals().rejoins;
-        if self.broken == Some(rejoins) {
-            return true;
-        }
-        let was_let_in = self.let_in == Some(rejoins);
-        if !was_let_in || self.stop.is_some() || self.is_static {
-            return false;
-        }
-        self.broken = Some(rejoins);
-        let group = &self.world.fixed.group;
-        let message =
-            format!("the client of the group \"{group}\" is at its end: {error}: another one joins");
-        self.event(Event::Error { message });
-        self.input(Input::Broken(format!("the client of the group was at its end: {error}")));
-        true
-    }
-
     /// A broker does not take the credentials or the certificate, or has one that is not to be trusted.
     fn on_connection_refused(&mut self, said: &str) {
         let membership = self.world.membership.as_ref().map(|membership| membership.client());
-        let reasons = [Some(&self.world.asked), membership];
+        let reasons = [Some(self.world.asker.client()), membership];
         let reason = reasons.into_iter().flatten().find_map(|client| client.certificate_refused());
         let said = reason_of(said, reason.as_deref());
         let message = format!("the connection was refused: {said}: {}", advice(said));

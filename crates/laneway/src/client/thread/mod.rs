@@ -2,6 +2,7 @@
 
 mod anew;
 mod asked;
+mod broken;
 mod by_hand;
 mod errors;
 mod protocol;
@@ -23,6 +24,7 @@ use laneway_core::{
     Found, From, Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns,
 };
 
+use crate::client::asker::Asker;
 use crate::client::board::{Board, Shown, ShownLane};
 use crate::client::by_hand::ByHand;
 use crate::client::mailbox::{Mailbox, Message};
@@ -34,6 +36,7 @@ use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
 use anew::InVain;
 use asked::Asked;
+use broken::Broken;
 use errors::commit_refusal;
 use protocol::Mismatch;
 use queues::Truncated;
@@ -148,10 +151,7 @@ struct ClientThread {
     asked: Asked,
     truncated: Truncated,
     silences: Silences,
-    /// The last client of the group that the broker knew as a member, by how many there were before it; with KIP-848.
-    let_in: Option<u64>,
-    /// The last one that was at its end by its own fault.
-    broken: Option<u64>,
+    broken: Broken,
     in_vain: InVain,
     /// When clients may be told again where there are brokers.
     next_brokers: Instant,
@@ -166,10 +166,8 @@ impl ClientThread {
     fn new(setup: Setup, mailbox: Mailbox, received: Receiver<Message>) -> Result<Self, Error> {
         mailbox.attach();
         let interval = setup.clients.topic_interval;
-        let asked = setup.topic_client;
-        let answers = asked.new_queue();
-        answers.on_ready(mailbox.waker());
-        let topics = TopicWatch::start(asked.clone(), setup.patterns, interval, mailbox.clone())
+        let client = setup.topic_client;
+        let topics = TopicWatch::start(client.clone(), setup.patterns, interval, mailbox.clone())
             .map_err(|error| Error::new(ErrorKind::Fatal, format!("could not start a thread: {error}")))?;
         let now = Instant::now();
         let to_lanes = mailbox.clone();
@@ -210,11 +208,8 @@ impl ClientThread {
             membership: None,
             by_hand: setup.assigned.map(ByHand::new),
             fetcher: setup.fetcher,
-            answers,
+            asker: Asker::new(client, mailbox.waker()),
             is_unheard: false,
-            former_answers: None,
-            asked_main: None,
-            asked,
             lanes: HashMap::new(),
             ended: HashMap::new(),
             maps: Maps::new(&fixed.group, setup.offset_map_limit),
@@ -279,8 +274,7 @@ impl ClientThread {
             asked: Asked::default(),
             truncated: Truncated::default(),
             silences: Silences::default(),
-            let_in: None,
-            broken: None,
+            broken: Broken::default(),
             in_vain: InVain::default(),
             next_brokers: now + anew::BROKERS_TOLD,
             searched: (0, BTreeSet::new()),
@@ -413,7 +407,7 @@ impl ClientThread {
         while let Some(event) = self.world.membership.as_ref().and_then(|membership| membership.poll()) {
             self.on_native(event);
         }
-        while let Some(event) = self.world.next_answer() {
+        while let Some(event) = self.world.asker.next_answer() {
             self.on_native(event);
         }
         if let Some(result) = self.world.finish_search() {
@@ -551,9 +545,7 @@ impl ClientThread {
 
     fn tick(&mut self, now: Instant) {
         self.join_if_due(now);
-        if self.protocol == Protocol::Consumer && self.world.member_is_known() {
-            self.let_in = Some(self.member.totals().rejoins);
-        }
+        self.note_whether_let_in();
         self.input(Input::Tick);
         self.end_overdue_asks(now);
         self.check_fetcher();
@@ -637,9 +629,16 @@ impl ClientThread {
         let lanes = self.world.lanes.keys();
         let wanted: Vec<_> = lanes.map(|lane| (lane.partition.clone(), OffsetSpec::Latest)).collect();
         let read_committed = self.world.fixed.clients.read_committed;
-        let (client, queue) = (&self.world.asked, &self.world.answers);
+        let asker = &self.world.asker;
         // The next time will do where this one can't be asked.
-        client.list_offsets(&wanted, read_committed, queue, ENDS_TOKEN, starts::TIMEOUT).ok();
+        let asked = asker.client().list_offsets(
+            &wanted,
+            read_committed,
+            asker.answers(),
+            ENDS_TOKEN,
+            starts::TIMEOUT,
+        );
+        asked.ok();
     }
 
     fn show(&mut self) {
@@ -710,19 +709,8 @@ impl ClientThread {
         let status = self.board.status();
         let on_event = self.world.on_event.clone();
         let failed = self.failed.take();
-        let World {
-            fetcher,
-            reaper,
-            membership,
-            answers,
-            former_answers,
-            asked_main,
-            asked,
-            fixed,
-            after,
-            ..
-        } = self.world;
-        reaper.take((fetcher, membership, answers, former_answers, asked_main, asked, fixed.work));
+        let World { fetcher, reaper, membership, asker, fixed, after, .. } = self.world;
+        reaper.take((fetcher, membership, asker, fixed.work));
         drop(self.topics);
         // Whatever the native clients do, the stop ends by its deadline.
         let by = self.stop.map(|(_, asked)| asked + self.longest_stop.saturating_sub(REAP_SLACK));

@@ -88,7 +88,8 @@ impl ClientThread {
             return;
         }
         self.mismatch.asked = Some(Instant::now());
-        match self.world.asked.describe_group(&self.world.fixed.group, &self.world.answers) {
+        let (asker, group) = (&self.world.asker, &self.world.fixed.group);
+        match asker.client().describe_group(group, asker.answers()) {
             Ok(()) => self.mismatch.is_asked = true,
             Err(error) => self.on_group(&Err(error)),
         }

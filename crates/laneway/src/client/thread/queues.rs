@@ -59,8 +59,8 @@ impl ClientThread {
     }
 
     fn ask_which_topics(&mut self, topics: &BTreeSet<&str>, token: u64) {
-        let (client, queue) = (&self.world.asked, &self.world.answers);
-        if let Err(error) = client.topic_ids(topics, queue, token, IDS_TIMEOUT) {
+        let asker = &self.world.asker;
+        if let Err(error) = asker.client().topic_ids(topics, asker.answers(), token, IDS_TIMEOUT) {
             self.on_topic_ids(token, Err(error));
         }
     }
