@@ -1,9 +1,12 @@
 //! What can be asked of the command.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use laneway::{GiveUp, OffsetReset, Ordering, Protocol};
 
 use crate::shown::shown;
@@ -14,6 +17,30 @@ use crate::shown::shown;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Takes in the words of the command line, the first of them its own name, and the environment.
+    pub(crate) fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let cluster = match &mut cli.command {
+            Command::Run(args) => &mut args.cluster,
+            Command::Offsets(args) => &mut args.cluster,
+            Command::Demo(_) | Command::Supervise => return Ok(cli),
+        };
+        let Some((_, given)) = matches.subcommand() else { return Ok(cli) };
+        let is_from_env = |id: &&clap::Id| given.value_source(id.as_str()) == Some(ValueSource::EnvVariable);
+        cluster.of_environment = given.ids().filter(is_from_env).map(ToString::to_string).collect();
+        // One that is set and empty says nothing.
+        for (id, value) in [("brokers", &mut cluster.brokers), ("group", &mut cluster.group)] {
+            if cluster.of_environment.contains(id) {
+                value.take_if(|value| value.is_empty());
+            }
+        }
+        Ok(cli)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +87,10 @@ pub(crate) struct ClusterArgs {
         hide_env_values = true
     )]
     pub(crate) file: Option<PathBuf>,
+
+    /// The names of what comes from the environment.
+    #[arg(skip)]
+    pub(crate) of_environment: BTreeSet<String>,
 }
 
 #[derive(Debug, Args)]

@@ -18,13 +18,11 @@ mod writer;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Cli, Command};
 use shown::without_values;
 
 fn main() -> ExitCode {
-    match Cli::try_parse().unwrap_or_else(|error| without_values(error).exit()).command {
+    match Cli::of(std::env::args_os()).unwrap_or_else(|error| without_values(error).exit()).command {
         Command::Run(args) => run::run(*args),
         Command::Offsets(args) => offsets::run(&args),
         Command::Demo(args) => demo::run(&args.into()),

@@ -1,6 +1,6 @@
 //! `laneway offsets`: what a group has committed.
 
-use std::io::{ErrorKind as IoError, Write, stdout};
+use std::io::{ErrorKind as IoError, Write};
 use std::process::ExitCode;
 
 use laneway::{Builder, Error, ErrorKind, PartitionOffsets};
@@ -11,6 +11,7 @@ use crate::log;
 use crate::run::{BAD_INPUT, FAILED, fail};
 use crate::settings::resolve_offsets;
 use crate::stderr::{self, say};
+use crate::writer::standard_output;
 
 /// Asks, shows, and says by the exit code how it went.
 pub(crate) fn run(args: &OffsetsArgs) -> ExitCode {
@@ -50,7 +51,7 @@ fn show(args: &OffsetsArgs) -> ExitCode {
         Format::Text => table(&found),
         Format::Json => found.iter().map(|offsets| format!("{}\n", object(offsets))).collect(),
     };
-    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+    match standard_output().and_then(|mut out| out.write_all(text.as_bytes())) {
         Err(error) if error.kind() != IoError::BrokenPipe => {
             fail(FAILED, &format!("could not write to standard output: {error}"))
         }

@@ -1,6 +1,6 @@
 //! `laneway run`: a group's records, each to one sink.
 
-use std::io::stdout;
+use std::io::BufWriter;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use crate::log;
 use crate::print::Print;
 use crate::settings::{EventsTo, Settings, Sink};
 use crate::stderr::{self, say};
+use crate::writer::standard_output;
 
 /// Runs to the end, and says how it ended by the exit code.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
@@ -72,7 +73,11 @@ async fn consume_as(settings: Settings, events: Arc<Events>, signals: Signals) -
     match settings.sink {
         Sink::Print => {
             let stop = handle.clone();
-            let print = match Print::start(stdout(), move || stop.stop()) {
+            let out = match standard_output() {
+                Ok(out) => BufWriter::new(out),
+                Err(error) => return fail(FAILED, &format!("could not write to standard output: {error}")),
+            };
+            let print = match Print::start(out, move || stop.stop()) {
                 Ok(print) => print,
                 Err(error) => return fail(FAILED, &format!("could not start a thread: {error}")),
             };

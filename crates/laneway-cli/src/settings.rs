@@ -53,7 +53,7 @@ impl Settings {
             return Err("no topic: give -t NAME, or LANEWAY_TOPIC".into());
         }
         let reset = typed(
-            args.offset_reset,
+            unless_set(args.offset_reset, "offset_reset", &args.cluster, &given, &["auto.offset.reset"]),
             "-o (or LANEWAY_OFFSET_RESET)",
             &mut given,
             "auto.offset.reset",
@@ -119,9 +119,11 @@ fn brokers_and_group(args: &ClusterArgs, given: &mut Given) -> Result<(String, S
     if let Some(brokers) = &args.brokers {
         without_equals("-b (or LANEWAY_BROKERS)", brokers, "HOST:PORT")?;
     }
-    let brokers = typed(args.brokers.clone(), "-b (or LANEWAY_BROKERS)", given, "bootstrap.servers", as_is)?
+    let brokers = unless_set(args.brokers.clone(), "brokers", args, given, &["bootstrap.servers"]);
+    let brokers = typed(brokers, "-b (or LANEWAY_BROKERS)", given, "bootstrap.servers", as_is)?
         .ok_or("no brokers: give -b HOST:PORT, LANEWAY_BROKERS, or bootstrap.servers in the properties")?;
-    let group = typed(args.group.clone(), "-g (or LANEWAY_GROUP)", given, "group.id", as_is)?
+    let group = unless_set(args.group.clone(), "group", args, given, &["group.id"]);
+    let group = typed(group, "-g (or LANEWAY_GROUP)", given, "group.id", as_is)?
         .ok_or("no group: give -g NAME, LANEWAY_GROUP, or group.id in the properties")?;
     Ok((brokers, group))
 }
@@ -223,6 +225,13 @@ fn split_at_commas(value: &str) -> Vec<&str> {
     parts
 }
 
+/// A setting's flag, unless it was given by the environment alone, and one of these properties by -X, which is a flag as
+/// well.
+fn unless_set<T>(flag: Option<T>, id: &str, args: &ClusterArgs, given: &Given, keys: &[&str]) -> Option<T> {
+    let is_set = || keys.iter().any(|key| given.source(key) == Some(Source::CommandLine));
+    flag.filter(|_| !(args.of_environment.contains(id) && is_set()))
+}
+
 /// A setting that has a flag and a property. The flag wins over the file, whatever the file says; from -X it
 /// must not differ.
 fn typed<T: PartialEq>(
@@ -250,7 +259,9 @@ fn instance(args: &RunArgs, given: &mut Given) -> Result<Option<String>, String>
     if args.instance.as_deref() == Some("") {
         return Err(format!("{flag_name} is empty: an id is wanted"));
     }
-    typed(args.instance.clone(), flag_name, given, "group.instance.id", as_is)
+    let key = "group.instance.id";
+    let instance = unless_set(args.instance.clone(), "instance", &args.cluster, given, &[key]);
+    typed(instance, flag_name, given, key, as_is)
 }
 
 fn as_is(key: &str, value: &str) -> Result<String, String> {
@@ -267,7 +278,8 @@ fn offset_reset(key: &str, value: &str) -> Result<OffsetReset, String> {
 }
 
 fn protocol(args: &RunArgs, given: &mut Given) -> Result<Protocol, String> {
-    let flag = args.protocol;
+    let keys = ["group.protocol", "partition.assignment.strategy"];
+    let flag = unless_set(args.protocol, "protocol", &args.cluster, given, &keys);
     let flag_name = flag.map(|flag| format!("--protocol {flag} (or LANEWAY_PROTOCOL)")).unwrap_or_default();
     let is_asked_for = flag.is_some() || given.source("group.protocol") == Some(Source::CommandLine);
     let by_group = typed(flag, &flag_name, given, "group.protocol", |key, value| {

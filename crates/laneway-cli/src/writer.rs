@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ struct State {
     full: bool,
     /// A line was not written in time: nobody waits any more, until all of them are.
     stalled: bool,
+}
+
+/// Standard output as a file. Where it can't be written to, [`std::io::Stdout`] says that all was written.
+pub(crate) fn standard_output() -> std::io::Result<File> {
+    Ok(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))
 }
 
 impl Writer {

@@ -30,6 +30,8 @@ fn refused(output: &Output, names: &[&str]) {
 
 #[test]
 fn what_is_missing_is_named_with_how_to_give_it() {
+    let wrong = laneway(&["run", "-b", "user:hunter2@h:1", "-g", "g", "-t", "t", "--print"]);
+    refused(&wrong, &["...@h:1", "HOST:PORT"]);
     refused(
         &laneway(&["run", "-g", "g", "-t", "t", "--print"]),
         &["no brokers", "-b HOST:PORT", "LANEWAY_BROKERS"],
@@ -259,7 +261,15 @@ fn what_the_environment_says_is_named_too() {
         let good = ["run", "-b", "127.0.0.1:1", "-t", "t", "--print"];
         command.env(name, value).args([&good, more].concat()).output().expect("the command")
     };
-    refused(&with("LANEWAY_GROUP", "a", &["-X", "group.id=b"]), &["LANEWAY_GROUP", "group.id"]);
+    let wrong = ["-X", "group.id=b", "-X", "no.such.property=1"];
+    let said = with("LANEWAY_GROUP", "a", &wrong);
+    refused(&said, &["no.such.property"]);
+    assert!(!String::from_utf8_lossy(&said.stderr).contains("contradict"), "-X goes before the environment");
+    refused(&with("LANEWAY_GROUP", "", &["-X", "no.such.property=1"]), &["no group"]);
+    refused(
+        &with("LANEWAY_GROUP", "", &["-X", "group.id=b", "-X", "no.such.property=1"]),
+        &["no.such.property"],
+    );
     refused(&with("LANEWAY_OFFSET_RESET", "42", &["-g", "g"]), &["42", "seek"]);
     refused(&with("LANEWAY_PROTOCOL", "polite", &["-g", "g"]), &["polite", "eager"]);
     refused(&with("LANEWAY_DRAIN_DEADLINE", "soon", &["-g", "g"]), &["soon", "25s"]);

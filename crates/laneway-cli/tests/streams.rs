@@ -87,21 +87,20 @@ fn a_run_goes_on_where_nobody_reads_what_it_says() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_an_error_and_what_was_not_written_is_not_finished() {
+fn what_can_not_be_written_is_an_error_and_is_not_finished() {
     let place = Place::new();
     let kafka = EmbeddedKafka::start().unwrap();
-    let topic = unique("topic");
-    produce_one(&kafka, &topic);
-    let run = place.run(
-        "exec > /dev/full",
-        &["run", "-b", kafka.brokers(), "-g", "g", "-t", &topic, "-o", "earliest", "--print"],
-    );
-    ends_with(&run, 1);
-    assert!(run.stderr().iter().any(|line| line.contains("No space left")), "{:?}", run.stderr());
-    let partition = laneway::TopicPartition::new(topic.as_str(), 0);
-    let admin = Admin::new(kafka.brokers()).unwrap();
-    let committed = admin.committed("g", std::slice::from_ref(&partition)).unwrap();
-    assert!(committed.get(&partition).is_none_or(|committed| committed.offset <= 0), "{committed:?}");
+    for (redirect, error) in
+        [("exec > /dev/full", "No space left"), ("exec 1< /dev/null", "Bad file descriptor")]
+    {
+        let (topic, group) = (unique("topic"), unique("group"));
+        produce_one(&kafka, &topic);
+        let words = ["run", "-b", kafka.brokers(), "-g", &group, "-t", &topic, "-o", "earliest", "--print"];
+        let run = place.run(redirect, &words);
+        ends_with(&run, 1);
+        assert!(run.stderr().iter().any(|line| line.contains(error)), "{:?}", run.stderr());
+        assert!(committed(&kafka, &group, &topic).is_none_or(|offset| offset <= 0));
+    }
 }
 
 /// A try that is not over in time has failed, also where the reader does not read.

@@ -578,15 +578,18 @@ fn check_broker(broker: &str) -> Result<(), Error> {
     let is_good = match address.rsplit_once(':') {
         Some((host, port)) => {
             let is_bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
-            !host.is_empty() && is_bare && !host.contains(char::is_whitespace) && is_port(port)
+            let is_host = !host.is_empty() && !host.contains(|it: char| it.is_whitespace() || it == '@');
+            is_host && is_bare && is_port(port)
         }
         None => false,
     };
     if is_good {
         return Ok(());
     }
+    // What is in front of an @ was meant to be somebody's name and password.
+    let shown = broker.rfind('@').map_or_else(|| broker.to_owned(), |at| format!("...{}", &broker[at..]));
     let message =
-        format!("\"{broker}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
+        format!("\"{shown}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
     Err(Error::new(ErrorKind::Config, message))
 }
 

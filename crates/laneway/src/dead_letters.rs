@@ -1,6 +1,6 @@
 //! Records that failed, written to a topic of their own: that of dead letters, or one that they wait in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,8 +55,9 @@ pub(crate) struct Letter {
 }
 
 struct Open {
-    /// Made anew after a fatal error.
+    /// Made anew after a fatal error, and where one of the topics was made again.
     producer: Arc<Producer>,
+    is_outdated: bool,
     last_token: u64,
     waiting: HashMap<u64, oneshot::Sender<Result<(), KafkaError>>>,
 }
@@ -72,13 +73,24 @@ impl Letters {
         tell: Tell,
     ) -> Result<Self, String> {
         let producer = producer(&make, tokens.as_ref(), &wake)?;
-        let open = Mutex::new(Open { producer, last_token: 0, waiting: HashMap::new() });
+        let open = Open { producer, is_outdated: false, last_token: 0, waiting: HashMap::new() };
+        let open = Mutex::new(open);
         Ok(Self { to, group: group.to_owned(), make: Box::new(make), tokens, wake, tell, open })
     }
 
     /// The topic of dead letters.
     pub(crate) fn topic(&self) -> Option<&str> {
         self.to.dead.as_ref().map(|topic| topic.name.as_str())
+    }
+
+    /// Topics were deleted and made again. A producer that knew the old ones takes the leaders of the new ones for old news
+    /// where their epochs are lower (rdkafka_topic.c, `rd_kafka_toppar_leader_update`): if it writes to one of them, another
+    /// one does from now on.
+    pub(crate) fn forget(&self, topics: &BTreeSet<String>) {
+        if self.to.all().any(|topic| topics.contains(&topic.name)) {
+            self.open().is_outdated = true;
+            (self.wake)();
+        }
     }
 
     pub(crate) fn group(&self) -> &str {
@@ -94,12 +106,13 @@ impl Letters {
                 waiting.send(report.result).ok();
             }
         }
-        if open.producer.fatal_error().is_some()
+        if (open.is_outdated || open.producer.fatal_error().is_some())
             && let Ok(producer) = producer(&self.make, self.tokens.as_ref(), &self.wake)
         {
             // The others are told that they were not delivered, when the old one is dropped, or not at all: they
             // are sent again.
             open.waiting.clear();
+            open.is_outdated = false;
             let old = std::mem::replace(&mut open.producer, producer);
             drop(open);
             // It may take its time.
@@ -182,6 +195,10 @@ impl Topics {
         };
         let retries = retries.names().map(topic).collect::<Result<_, _>>()?;
         Ok(Self { dead: dead.map(topic).transpose()?, retries })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.dead.iter().chain(&self.retries)
     }
 
     fn get(&self, to: To) -> Option<&Topic> {

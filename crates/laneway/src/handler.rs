@@ -14,11 +14,11 @@ use crate::Record;
 pub enum Outcome {
     /// Handled: the record needs no more work.
     Done,
-    /// It failed, and is to be tried again: after `after`, or by the policy's backoff.
+    /// It failed, and is to be tried again: after `after`, or else by the policy's backoff.
     Retry {
         /// Why it failed; reported as an event.
         error: String,
-        /// A wait asked for by the handler. A lower bound.
+        /// How long to wait at least, in place of the policy's backoff.
         after: Option<Duration>,
     },
     /// It can't be handled: it is given up, and becomes a dead letter. Where there is no topic for those, what

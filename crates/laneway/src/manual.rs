@@ -146,9 +146,8 @@
 //! can bring records again. Only a member that is *started* in that moment, and never knew the old one, can't tell, and
 //! begins at such an offset: start consumers before a topic is made again, or well after it.
 //!
-//! A topic for dead letters or retries is written to by a producer, which is not replaced: where such a topic is made again
-//! with its leader on another node, and leaders had moved before, start the consumer anew. Until then it is told that its
-//! records can't be written, and they wait.
+//! A topic for dead letters or retries that is made again is written to by another producer from then on, for the same
+//! reason.
 //!
 //! # Properties
 //!

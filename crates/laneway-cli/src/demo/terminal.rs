@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Write, stdout};
-use std::os::fd::AsFd;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::frame::Size;
 use crate::sys;
+use crate::writer::standard_output;
 
 /// Whether frames can be drawn on standard output: it is a terminal, and one that can move its cursor.
 pub(super) fn can_draw() -> bool {
@@ -39,7 +39,7 @@ pub(super) struct Drawing(());
 impl Drawing {
     /// Takes the terminal over. What was on it comes back afterwards.
     pub(super) fn begin() -> std::io::Result<Self> {
-        Self::begin_on(File::from(stdout().as_fd().try_clone_to_owned()?))
+        Self::begin_on(standard_output()?)
     }
 
     fn begin_on(terminal: File) -> std::io::Result<Self> {
@@ -57,7 +57,7 @@ impl Drawing {
 
     /// Takes the terminal over again, after it was restored.
     pub(super) fn again(&self) -> std::io::Result<()> {
-        take(File::from(stdout().as_fd().try_clone_to_owned()?))
+        take(standard_output()?)
     }
 
     /// Writes a frame. False if the terminal has been restored: then nothing is written.

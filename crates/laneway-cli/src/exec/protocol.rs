@@ -45,10 +45,16 @@ pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     Ok(Answer { offset, outcome })
 }
 
-/// A line as it can be shown: cut, and on one line.
+/// A line as it can be shown: as it is, but cut, and without what would do something to a terminal.
 pub(super) fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in text.chars().take(LONGEST) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
     if text.chars().nth(LONGEST).is_some() {
         shown.push_str("...");
     }
@@ -111,7 +117,17 @@ mod tests {
             "{\"offset\":1,\"skip\":true}",
         ] {
             let error = parse(line.as_bytes()).unwrap_err();
-            assert!(error.contains(&shown(line.as_bytes())), "{error}");
+            assert!(error.ends_with(line), "{error}");
         }
+    }
+
+    #[test]
+    fn a_line_is_shown_as_it_is_but_for_what_a_terminal_would_heed() {
+        assert_eq!(
+            shown(r#"{"offset":1,"it's":"a\\b","ü":1}"#.as_bytes()),
+            r#"{"offset":1,"it's":"a\\b","ü":1}"#
+        );
+        assert_eq!(shown(b"\x1b[2J\ttab\xff"), "\\u{1b}[2J\\ttab\u{fffd}");
+        assert_eq!(shown("x".repeat(LONGEST + 1).as_bytes()), "x".repeat(LONGEST) + "...");
     }
 }

@@ -72,8 +72,8 @@ enum End {
     /// The lane is gone without a word.
     Dropped,
     Broken(String),
-    /// It could not be run at all.
-    NotRun(String),
+    /// No record's fault: it could not be run at all, or answered for a record that it did not have.
+    Blameless(String),
     /// It still has records whose tries took too long.
     Late(String),
 }
@@ -142,11 +142,11 @@ impl Worker {
                         end
                     }
                 },
-                Err(error) => End::NotRun(format!("could not be started: {error}")),
+                Err(error) => End::Blameless(format!("could not be started: {error}")),
             };
             match end {
                 End::Broken(why) => self.has_died(&why),
-                End::NotRun(why) | End::Late(why) => self.tell_failed(&why),
+                End::Blameless(why) | End::Late(why) => self.tell_failed(&why),
                 End::Close(..) | End::Dropped => return,
             }
             self.take_back();
@@ -313,8 +313,8 @@ impl Worker {
                         return self.ended(stdout, answers, how.ok().and_then(Result::ok)).await;
                     }
                     Ok(count) => {
-                        if let Err(why) = self.take(&chunk[..count], &mut answers) {
-                            return End::Broken(why);
+                        if let Err(end) = self.take(&chunk[..count], &mut answers) {
+                            return end;
                         }
                     }
                 },
@@ -358,26 +358,26 @@ impl Worker {
     ) -> End {
         let mut chunk = vec![0u8; CHUNK];
         while let Ok(Ok(count @ 1..)) = timeout(REST_PATIENCE, stdout.read(&mut chunk)).await {
-            if let Err(why) = self.take(&chunk[..count], &mut answers) {
-                return End::Broken(why);
+            if let Err(end) = self.take(&chunk[..count], &mut answers) {
+                return end;
             }
         }
-        let why = self.last_words(answers, status);
+        // A last line may lack its end.
+        if !answers.is_empty()
+            && let Err(end) = self.answer(&answers)
+        {
+            return end;
+        }
+        let why = died(status);
         // The shell's word for a command that it did not find, or may not run: that is no record's fault.
         match status.and_then(|status| status.code()) {
-            Some(126 | 127) => End::NotRun(why),
+            Some(126 | 127) => End::Blameless(why),
             _ => End::Broken(why),
         }
     }
 
-    /// A last line may lack its end.
-    fn last_words(&mut self, line: Vec<u8>, status: Option<ExitStatus>) -> String {
-        let answered = if line.is_empty() { Ok(()) } else { self.answer(&line) };
-        answered.err().unwrap_or_else(|| died(status))
-    }
-
     /// Takes in what the worker wrote.
-    fn take(&mut self, bytes: &[u8], answers: &mut Vec<u8>) -> Result<(), String> {
+    fn take(&mut self, bytes: &[u8], answers: &mut Vec<u8>) -> Result<(), End> {
         let mut rest = bytes;
         while let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
             answers.extend_from_slice(&rest[..length]);
@@ -388,23 +388,23 @@ impl Worker {
         }
         answers.extend_from_slice(rest);
         if answers.len() > LONGEST_LINE {
-            return Err(format!(
+            return Err(End::Broken(format!(
                 "answered a line longer than {LONGEST_LINE} bytes: {}",
                 protocol::shown(answers)
-            ));
+            )));
         }
         Ok(())
     }
 
-    fn answer(&mut self, line: &[u8]) -> Result<(), String> {
-        let answer = protocol::parse(line)?;
+    fn answer(&mut self, line: &[u8]) -> Result<(), End> {
+        let answer = protocol::parse(line).map_err(End::Broken)?;
         let was_given = self.unanswered.get(&answer.offset).is_some_and(|pending| pending.given.is_some());
         let pending = if was_given { self.unanswered.remove(&answer.offset) } else { None };
         let Some(pending) = pending else {
             let (offset, line) = (answer.offset, protocol::shown(line));
-            return Err(format!(
+            return Err(End::Blameless(format!(
                 "answered for offset {offset}, which it was not given or has answered: {line}"
-            ));
+            )));
         };
         self.wait = FIRST_WAIT;
         self.blame.answered(answer.offset);

@@ -268,6 +268,23 @@ fn a_wrong_answer_costs_no_record_that_others_wait_for() {
 }
 
 #[test]
+fn a_wrong_answer_is_no_failed_try_of_the_record_at_hand() {
+    let bench = Bench::keyed(&["a", "b"]);
+    bench.run_to_end_with(
+        &["--attempts", "1"],
+        "if mkdir $DIR/wrong 2>/dev/null; then
+             next; echo $o >> $DIR/got; ok
+             next; echo $o >> $DIR/got; o=0; ok; sleep 1000
+         fi
+         while next; do echo $o >> $DIR/got; ok; done",
+    );
+    assert_eq!(bench.lines("got"), ["0", "1", "1"]);
+    assert_eq!(bench.committed(), 2);
+    let line = "{\"offset\":0,\"ok\":true}";
+    bench.assert_error(&["offset 1 unanswered", "answered for offset 0, which it was not given", line]);
+}
+
+#[test]
 fn a_record_that_kills_the_worker_is_found_among_many_and_takes_no_other_with_it() {
     let keys: Vec<String> = (0..20).map(|number| format!("key {number}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();

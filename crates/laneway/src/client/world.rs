@@ -137,7 +137,19 @@ impl World {
     /// Takes in which topics there are. Of those that were deleted and made again, which it answers with, nothing is
     /// known any more.
     pub(super) fn note_topic_ids(&mut self, ids: &[(String, TopicId)]) -> BTreeSet<String> {
-        let made_again = self.topic_ids.note(ids, Instant::now());
+        let mut made_again = self.topic_ids.note(ids, Instant::now());
+        if let Some(letters) = &self.fixed.work.letters {
+            letters.forget(&made_again);
+            // It is not read.
+            if let Some(topic) = letters.topic()
+                && made_again.remove(topic)
+            {
+                let message = format!(
+                    "topic \"{topic}\" was deleted and made again: dead letters go to the new one from now on"
+                );
+                self.error(message);
+            }
+        }
         if !made_again.is_empty() {
             self.forget_in_fetcher(&made_again);
         }

@@ -47,8 +47,7 @@ where
             return;
         }
         tried.fail();
-        let wait = failures.wait(tried.times);
-        let wait = after.map_or(wait, |after| after.max(wait));
+        let wait = after.unwrap_or_else(|| failures.wait(tried.times));
         let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
         (self.tell)(LaneMessage::Told(message));
         if self.shared.order() != Order::Run {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use laneway::{Consumer, Error, Handle, OffsetReset, Protocol, Record, Summary, TopicPartition};
+use laneway::{Consumer, Error, Handle, OffsetReset, Outcome, Protocol, Record, Summary, TopicPartition};
 use laneway_testing::{Admin, Producer, try_wait_until, unique, wait_until};
 
 use crate::support::{PROTOCOLS, runtime};
@@ -103,6 +103,56 @@ fn a_topic_that_is_made_again_on_another_node_after_its_leader_had_moved_is_read
         assert_eq!((most, summary.uncommitted), (Some(1), 0), "{said}");
         assert!(!said.contains("nothing came of"), "it was silent: {said}");
     }
+}
+
+/// The producer knows the topic by a leader that it is no more, in a higher epoch than that of the new one.
+#[test]
+fn dead_letters_go_to_a_topic_that_is_made_again_on_another_node_after_its_leader_had_moved() {
+    let Some(cluster) = cluster() else { return };
+    let (topic, dead) = (unique("made"), unique("dead"));
+    make(&admin(&cluster), &topic, vec![3, 2]);
+    make(&admin(&cluster), &dead, vec![1, 2]);
+    let said = Arc::new(Mutex::new(String::new()));
+    let told = said.clone();
+    let consumer = Consumer::builder()
+        .brokers(cluster.brokers())
+        .group(unique("group"))
+        .topics([&topic])
+        .offset_reset(OffsetReset::Earliest)
+        .dead_letters(&dead)
+        .property("topic.metadata.refresh.interval.ms", "500")
+        .property("reconnect.backoff.max.ms", "500")
+        .on_event(move |event| told.lock().unwrap().push_str(&format!("{event:?}\n")))
+        .build()
+        .expect("a consumer");
+    let handle = consumer.handle();
+    let give_up = |_: Record| std::future::ready(Outcome::DeadLetter { reason: "of no use".into() });
+    let run = runtime().spawn(consumer.run(give_up));
+    let letters = || {
+        let partition = TopicPartition::new(dead.as_str(), 0);
+        admin(&cluster).end_offsets(std::slice::from_ref(&partition)).map_or(-1, |ends| ends[&partition])
+    };
+    // One more record is given up, and is a dead letter.
+    let pass = |letters_then: i64| {
+        let producer = Producer::new(&cluster.brokers(), &[]).expect("a producer");
+        producer.send(&topic, 0, None, Some(b"poison"), &[], None).expect("sent");
+        producer.flush().expect("delivered");
+        let came = try_wait_until(SOON, "a dead letter", || letters() == letters_then);
+        assert!(came.is_ok(), "{came:?}; it said {}", said.lock().unwrap());
+    };
+    pass(1);
+    cluster.nodes[0].kill();
+    wait_until(SOON, "another leader", || letters() == 1);
+    pass(2);
+    cluster.nodes[0].begin_to_start_again().expect("the node comes back");
+    cluster.nodes[0].wait_until_ready(3).expect("all nodes up");
+    admin(&cluster).delete_topic(&dead).expect("deleted");
+    make(&admin(&cluster), &dead, vec![3]);
+    pass(1);
+    handle.stop();
+    let summary = runtime().block_on(run).expect("a task").expect("an end without an error");
+    assert_eq!(summary.uncommitted, 0, "{}", said.lock().unwrap());
+    assert!(said.lock().unwrap().contains("dead letters go to the new one"), "{}", said.lock().unwrap());
 }
 
 const RECORDS: usize = 20;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use laneway::{
     Consumer, ErrorKind, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record, ServiceHandler,
@@ -12,6 +12,8 @@ use laneway::{
 use laneway_testing::{unique, wait_until};
 
 use crate::bench::{Bench, LONG};
+
+const WAIT: Duration = Duration::from_millis(50);
 
 fn quick(bench: &Bench) -> laneway::Builder {
     let builder = bench.builder().fetcher(bench.fetcher.clone());
@@ -62,6 +64,29 @@ fn a_record_that_is_skipped_counts_as_finished_and_is_told() {
     {
         assert!(errors.contains(said), "{errors}");
     }
+}
+
+#[test]
+fn a_wait_that_the_handler_asks_for_goes_before_the_backoff() {
+    let bench = Bench::new(1);
+    let hour = Duration::from_secs(3_600);
+    let tries: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = tries.clone();
+    let running =
+        bench.run(bench.builder().fetcher(bench.fetcher.clone()).backoff(hour, hour), move |_: Record| {
+            let mut tries = noted.lock().unwrap();
+            tries.push(Instant::now());
+            std::future::ready(match tries.len() {
+                1 => Outcome::Retry { error: "not yet".into(), after: Some(WAIT) },
+                2 => Outcome::Retry { error: "now".into(), after: Some(Duration::ZERO) },
+                _ => Outcome::Done,
+            })
+        });
+    bench.fetcher.deliver(&bench.partition(0), 0..1, None);
+    wait_until(LONG, "it is committed", || bench.committed(0) == 1);
+    bench.end(running);
+    let tries = tries.lock().unwrap();
+    assert!(tries.len() == 3 && tries[1] - tries[0] >= WAIT, "{tries:?}");
 }
 
 #[test]

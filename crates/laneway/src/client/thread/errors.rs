@@ -194,7 +194,8 @@ impl ClientThread {
         let is_new = self.down_said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
         if self.reached && is_new {
             self.down_said = Some(Instant::now());
-            let error = self.last_error.clone().unwrap_or_default();
+            let error = self.last_error.clone().filter(|error| !error.is_empty());
+            let error = error.unwrap_or_else(|| "the connections to all of them ended".into());
             self.event(Event::BrokersDown { error });
         }
     }

@@ -723,8 +723,10 @@ impl ClientThread {
         let patience = Instant::now() + REAP;
         let left = reaper.wait(by.map_or(patience, |by| by.min(patience)));
         if left > 0 {
-            let message =
-                format!("{left} native clients did not end in time, and were left to end by themselves");
+            let message = format!(
+                "{left} native clients did not end in time, and were left to end by themselves: the group can list their \
+                 member until its session is over"
+            );
             on_event(&Event::Error { message });
         }
         on_event(&Event::Stopped { reason });

@@ -37,7 +37,9 @@ impl ClientThread {
         }
         self.has_looked(false);
         self.reached = true;
-        self.ask_for_topic_ids(&seen.partitions.keys().map(String::as_str).collect());
+        let letters = self.world.fixed.work.letters.clone();
+        let written = letters.as_ref().and_then(|letters| letters.topic());
+        self.ask_for_topic_ids(&seen.partitions.keys().map(String::as_str).chain(written).collect());
         if !seen.needed.is_empty() && self.world.known.is_none() {
             let all: Vec<String> = seen.needed.iter().map(|topic| format!("\"{topic}\"")).collect();
             let message = format!(
@@ -50,7 +52,9 @@ impl ClientThread {
             return self.on_assigned_topics(seen);
         }
         let ends_by_itself = self.exit_at_end || self.world.fixed.quota.is_some();
-        for topic in seen.missing.into_iter().chain(seen.needed) {
+        // At the start nobody waits for those.
+        let needed = if self.world.known.is_none() { Vec::new() } else { seen.needed };
+        for topic in seen.missing.into_iter().chain(needed) {
             if ends_by_itself && self.world.known.is_none() {
                 let message = format!("topic \"{topic}\" does not exist, or nothing matches it");
                 self.world.trouble.get_or_insert((ErrorKind::MissingTopic, message));
