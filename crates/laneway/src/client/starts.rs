@@ -199,10 +199,16 @@ impl Search {
             {
                 result.notes.push(above_the_end(&want.partition, stood.offset, position.offset));
             }
-            if let Err(NotFound::Refused(reason)) = &found {
-                result.refused.get_or_insert_with(|| reason.clone());
-            }
-            result.found.push((want.partition.clone(), found.map_err(NotFound::text)));
+            let found = match found {
+                Ok(found) => Ok(found),
+                Err(NotFound::Failed(why)) => Err(why),
+                Err(NotFound::Refused(why)) => {
+                    // Nobody looks again.
+                    result.refused.get_or_insert(why);
+                    continue;
+                }
+            };
+            result.found.push((want.partition.clone(), found));
         }
         result.made_again = rules.made_again;
         result
@@ -295,14 +301,6 @@ enum NotFound {
     Failed(String),
     /// It is not to be made up.
     Refused(String),
-}
-
-impl NotFound {
-    fn text(self) -> String {
-        match self {
-            Self::Failed(text) | Self::Refused(text) => text,
-        }
-    }
 }
 
 impl std::convert::From<String> for NotFound {

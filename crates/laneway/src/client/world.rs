@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(super) finished_before: u64,
     /// Lanes that begin no new record.
     pub(super) paused: BTreeSet<LaneId>,
+    /// Lanes of which it was told that they are assigned: of others nobody hears that they are gone.
+    pub(super) told: BTreeSet<LaneId>,
     /// Lanes that are to go on elsewhere: what they finished ahead is not committed.
     pub(super) void: BTreeSet<LaneId>,
     /// What the member has answered.
@@ -207,15 +209,17 @@ impl World {
         }
     }
 
-    /// Lanes that are no longer this member's.
-    fn forget(&mut self, lanes: &[LaneId]) {
-        for lane in lanes {
+    /// Lanes that are no longer this member's. Answers which of them it was told to have.
+    fn forget(&mut self, mut lanes: Vec<LaneId>) -> Option<Vec<LaneId>> {
+        for lane in &lanes {
             self.paused.remove(lane);
             self.void.remove(lane);
             if self.ended.get(&lane.partition).is_some_and(|ended| ended.id == *lane) {
                 self.ended.remove(&lane.partition);
             }
         }
+        lanes.retain(|lane| self.told.remove(lane));
+        Some(lanes).filter(|lanes| !lanes.is_empty())
     }
 
     pub(super) fn stop_fetching(&mut self, partitions: &[TopicPartition]) {
@@ -560,19 +564,20 @@ impl Port for World {
     fn report(&mut self, report: Report) {
         let event = match report {
             Report::Assigned(opened) => {
+                self.told.extend(opened.iter().map(|(lane, _)| lane.clone()));
                 let start = |(lane, found): (LaneId, Found)| {
                     LaneStart::new(lane, found.position.offset, started_from(found.from))
                 };
                 Event::Assigned { lanes: opened.into_iter().map(start).collect() }
             }
-            Report::Revoked { lanes, drained, drain } => {
-                self.forget(&lanes);
-                Event::Revoked { lanes, drained, drain }
-            }
-            Report::Lost { lanes, reason } => {
-                self.forget(&lanes);
-                Event::Lost { lanes, reason }
-            }
+            Report::Revoked { lanes, drained, drain } => match self.forget(lanes) {
+                Some(lanes) => Event::Revoked { lanes, drained, drain },
+                None => return,
+            },
+            Report::Lost { lanes, reason } => match self.forget(lanes) {
+                Some(lanes) => Event::Lost { lanes, reason },
+                None => return,
+            },
             Report::Committed(_) if self.by_hand.is_some() => return,
             Report::Committed(offsets) => {
                 self.last_commit = Some(Instant::now());

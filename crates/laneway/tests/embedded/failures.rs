@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::{
-    Consumer, ErrorKind, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record, ServiceHandler,
-    StormGuard, Timestamp, Typed,
+    Consumer, ErrorKind, Event, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record,
+    ServiceHandler, StormGuard, Timestamp, Typed,
 };
 use laneway_testing::{unique, wait_until};
 
@@ -64,6 +64,19 @@ fn a_record_that_is_skipped_counts_as_finished_and_is_told() {
     {
         assert!(errors.contains(said), "{errors}");
     }
+}
+
+#[test]
+fn where_the_group_has_no_offset_and_none_may_be_made_up_nothing_begins_and_it_says_so() {
+    let bench = Bench::new(2);
+    let (_, run) = bench.run(quick(&bench).offset_reset(OffsetReset::Error), |_: Record| async {});
+    let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::NoOffset);
+    assert!(error.to_string().contains("no committed offset"), "{error}");
+    assert_eq!(bench.errors(), Vec::<String>::new(), "it is not tried again");
+    let events = bench.events.lock().unwrap();
+    // Of what was never told to be assigned nothing is told to be revoked.
+    assert!(matches!(events[..], [Event::Stopped { .. }]), "{events:?}");
 }
 
 #[test]

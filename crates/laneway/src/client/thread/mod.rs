@@ -231,6 +231,7 @@ impl ClientThread {
             finished_before: 0,
             paused: BTreeSet::new(),
             void: BTreeSet::new(),
+            told: BTreeSet::new(),
             answered: Vec::new(),
             after,
             fixed,
