@@ -134,11 +134,11 @@
 //! # Topics that are made again
 //!
 //! A topic that is deleted and made again has the same name and is another one, which its id says (from Kafka 2.8 on): its
-//! lanes go on at its beginning, also where its log is long enough for the offset that they stood at, and nothing that was
-//! finished of the old one counts. That is told by [`Event::Error`](crate::Event::Error). It is noticed at the latest when
-//! topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). The native clients that fetched the old one are
-//! replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they fetched go on where they
-//! are, and only what was fetched ahead of them is fetched again.
+//! lanes end, and others begin at its beginning, in new epochs, also where its log is long enough for the offset that they
+//! stood at, and nothing that was finished of the old one counts. That is told by [`Event::Error`](crate::Event::Error). It
+//! is noticed at the latest when topics are looked for (`topic.metadata.refresh.interval.ms`, 30 s). The native clients that
+//! fetched the old one are replaced then, as librdkafka can't read on where leaders had moved before: other lanes that they
+//! fetched go on where they are, and only what was fetched ahead of them is fetched again.
 //!
 //! A commit of a member that does not know of it yet can come when the group's offsets of the old one are gone already: it
 //! stays, and nothing says of which topic it is. So for 30 s after a member has learnt of it, a partition of the new topic

@@ -253,7 +253,7 @@ mod tests {
     use crate::commit::CommitFailure;
     use crate::member::{CommitResult, Input, Settings};
     use crate::port::Want;
-    use crate::start::Found;
+    use crate::start::{Found, From};
     use crate::types::{LaneId, Position};
 
     /// A world in which nothing is answered but by the test.
@@ -263,6 +263,7 @@ mod tests {
         answers: Vec<Answer>,
         search: u64,
         opened: Vec<LaneId>,
+        reports: Vec<Report>,
     }
 
     impl Port for Silent {
@@ -299,7 +300,9 @@ mod tests {
         fn progress(&self, _: &LaneId) -> Option<Position> {
             None
         }
-        fn report(&mut self, _: Report) {}
+        fn report(&mut self, report: Report) {
+            self.reports.push(report);
+        }
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -326,6 +329,33 @@ mod tests {
     fn answer_commit(member: &mut Member, port: &mut Silent, result: CommitResult) {
         let token = *port.commits.last().unwrap();
         member.input(61 * SECOND, Input::Committed { token, result }, port);
+    }
+
+    #[test]
+    fn in_a_partition_that_is_another_one_by_now_a_lane_begins_in_a_new_epoch() {
+        let (drain, grace) = (10 * SECOND, 2 * SECOND);
+        let protocol = Protocol::Cooperative;
+        let mut member =
+            Member::new(Settings { protocol, is_static: false, drain, grace, commit_interval: SECOND });
+        let (mut port, partition) = (Silent::default(), TopicPartition::new("t", 0));
+        member.input(Duration::ZERO, Input::Join, &mut port);
+        member.input(Duration::ZERO, Input::Assign(vec![partition.clone()]), &mut port);
+        let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
+        member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
+        let old = port.opened[0].clone();
+        member.input(SECOND, Input::Anew { number: 1, partition: partition.clone(), offset: 0 }, &mut port);
+        port.reports.clear();
+        let ended = Input::LaneEnded { lane: old.clone(), watermark: Position::at(7), unfinished: 0 };
+        member.input(2 * SECOND, ended, &mut port);
+        let token = *port.commits.last().unwrap();
+        member.input(2 * SECOND, Input::Committed { token, result: Ok(vec![(partition, None)]) }, &mut port);
+        let new = port.opened[1].clone();
+        assert!(new.partition == old.partition && new.epoch > old.epoch, "{new:?}");
+        let told = |report: &&Report| matches!(report, Report::Revoked { .. } | Report::Assigned(_));
+        let told: Vec<Report> = port.reports.iter().filter(told).cloned().collect();
+        let revoked = Report::Revoked { lanes: vec![old], drained: true, drain: SECOND };
+        let found = Found { position: Position::at(0), from: From::Beginning, missing: 0 };
+        assert_eq!(told, [revoked, Report::Assigned(vec![(new, found)])]);
     }
 
     #[test]

@@ -329,11 +329,16 @@ impl Member {
         }
         let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
         lane.stage = match &lane.stage {
-            Stage::Ending(Ending { restart: Some(restart), .. }) => {
-                let restart = *restart;
+            Stage::Ending(Ending { restart: Some(restart), anew, since, .. }) => {
+                let (restart, is_anew, drain) = (*restart, anew.is_some(), now.saturating_sub(*since));
                 lane.unfinished = unfinished;
                 if let Some((number, offset)) = restart.seek {
-                    return self.go_on_at(number, &id.partition, offset, port);
+                    self.go_on_at(number, &id.partition, offset, port);
+                    if is_anew && let Some(old) = self.renew(&id.partition) {
+                        let drained = unfinished == 0;
+                        port.report(Report::Revoked { lanes: vec![old], drained, drain });
+                    }
+                    return;
                 }
                 lane.pause(now, watermark.offset);
                 restart.stage(watermark)
@@ -400,9 +405,30 @@ impl Member {
             Stage::Ending(ending) if ending.restart.is_none() => port.forget_finished(&id),
             _ => self.seek(now, number, partition, offset, port),
         }
-        if let Some(Lane { stage: Stage::Ending(ending), .. }) = self.lanes.get_mut(partition) {
-            ending.anew = Some(offset);
+        match self.lanes.get_mut(partition) {
+            Some(Lane { stage: Stage::Ending(ending), .. }) => ending.anew = Some(offset),
+            Some(Lane { stage: Stage::Deciding(_), .. }) => {
+                if let Some(old) = self.renew(partition) {
+                    port.report(Report::Revoked { lanes: vec![old], drained: true, drain: Duration::ZERO });
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// A lane begins in a partition that is another one by now: in a new epoch, as its offsets are those of other records.
+    /// Answers which lane it takes the place of, if that was told to begin.
+    fn renew(&mut self, partition: &TopicPartition) -> Option<LaneId> {
+        let lane = self.lanes.get_mut(partition)?;
+        if let Stage::Deciding(found) = &mut lane.stage {
+            found.from = From::Beginning;
+        }
+        if !std::mem::take(&mut lane.told) {
+            return None;
+        }
+        self.last_epoch = Epoch(self.last_epoch.0 + 1);
+        let new = LaneId { partition: partition.clone(), epoch: self.last_epoch };
+        Some(std::mem::replace(&mut lane.id, new))
     }
 
     /// A lane has ended whose partition begins anew.
@@ -459,6 +485,13 @@ impl Member {
             let watermark = port.progress(&id);
             if let Some((number, offset)) = restart.and_then(|restart| restart.seek) {
                 self.go_on_at(number, &id.partition, offset, port);
+                if anew.is_some()
+                    && let Some(old) = self.renew(&id.partition)
+                {
+                    let running = BTreeSet::from([old.clone()]);
+                    let reason = "its topic was deleted and made again".to_owned();
+                    self.losses.push(Loss { lanes: vec![old], running, reason });
+                }
             } else if let Some(lane) = self.lanes.get_mut(&id.partition) {
                 lane.unfinished = 1;
                 lane.stage = match (restart, watermark) {

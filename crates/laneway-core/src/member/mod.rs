@@ -119,8 +119,8 @@ pub enum Input {
         /// Where it goes on.
         offset: i64,
     },
-    /// A partition is another one by now (its topic was deleted and made again): its lane goes on at `offset`, as with a
-    /// seek, and nothing that it reached is committed, also where it is being given back.
+    /// A partition is another one by now (its topic was deleted and made again): its lane goes on at `offset` in a new
+    /// epoch, and nothing that it reached is committed, also where it is being given back.
     Anew {
         /// A number that no seek has.
         number: u64,

@@ -359,6 +359,9 @@ impl Run {
         println!("{:?}: {all} handled of {}, none more than {highest} times", self.reader, 2 * records);
         assert!(seen.keys().all(|(_, payload)| payload.starts_with("new")), "{said}");
         assert!(!said.contains("nothing came of"), "{:?}: it was silent; it said {said}", self.reader);
+        // Each partition in a new epoch. Without a group they began at their beginning before, too.
+        let began = said.matches("offset: 0, from: Beginning").count();
+        assert!(began >= if self.reader.is_none() { 4 } else { 2 }, "{:?}: it said {said}", self.reader);
         assert!(*highest <= most, "{:?}: one was handled {highest} times; it said {said}", self.reader);
     }
 }
