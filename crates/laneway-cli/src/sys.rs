@@ -19,6 +19,19 @@ pub(crate) fn signal_group(leader: u32, signal: i32) -> bool {
     unsafe { libc::killpg(leader, signal) == 0 }
 }
 
+/// Takes note of processes of a group that have ended and whose parent is gone. Their new one is whoever is process 1, as
+/// the command is in a container: else nobody would, and they would be there for ever. The group's leader is to be waited
+/// for before.
+pub(crate) fn reap_group(leader: u32) {
+    let Ok(leader) = libc::pid_t::try_from(leader) else { return };
+    // -1 would be all children there are.
+    if leader <= 1 {
+        return;
+    }
+    // SAFETY: waitpid takes numbers, and a status that may be null.
+    while unsafe { libc::waitpid(-leader, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
 /// Has the command lead a process group of its own, and say so on `watch` before it runs: `+PID`, a line.
 pub(crate) fn lead_a_watched_group(command: &mut Command, watch: RawFd) {
     let prepare = move || {
@@ -121,5 +134,21 @@ mod tests {
     #[test]
     fn no_signal_goes_to_our_own_group_or_to_everybody() {
         assert!(!signal_group(0, 0) && !signal_group(1, 0) && !signal_group(u32::MAX, 0));
+    }
+    #[test]
+    fn what_a_worker_left_behind_is_taken_note_of_where_nobody_else_does() {
+        use std::os::unix::process::CommandExt as _;
+        // As process 1 is that of everybody.
+        // SAFETY: prctl takes numbers here.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
+        let left = Command::new("sh").args(["-c", "sleep 0.05 &"]).process_group(0).spawn();
+        let mut left = left.expect("a shell");
+        left.wait().expect("its end");
+        let begun = std::time::Instant::now();
+        while signal_group(left.id(), 0) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20), "the group is still there");
+            reap_group(left.id());
+            std::thread::yield_now();
+        }
     }
 }

@@ -495,6 +495,7 @@ impl Process {
         self.exited_by(deadline).await;
         while Instant::now() < deadline && sys::signal_group(self.leader, 0) {
             sleep(GROUP_LOOK).await;
+            sys::reap_group(self.leader);
         }
     }
 
@@ -502,7 +503,10 @@ impl Process {
     async fn kill(mut self) {
         sys::signal_group(self.leader, libc::SIGKILL);
         self.killed = true;
-        timeout(EXIT_PATIENCE, self.child.wait()).await.ok();
+        let is_over = timeout(EXIT_PATIENCE, self.child.wait()).await.is_ok();
+        if is_over && std::process::id() == 1 {
+            self.group_gone_by(Instant::now() + REAP_PATIENCE).await;
+        }
     }
 }
 
@@ -547,6 +551,8 @@ const TERM_PATIENCE: Duration = Duration::from_secs(1);
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long is waited for more of what a worker that has ended had said.
 const REST_PATIENCE: Duration = Duration::from_millis(50);
+/// How long those that a worker leaves behind may take to die of SIGKILL, where nobody else takes note of it.
+const REAP_PATIENCE: Duration = Duration::from_millis(100);
 /// How often is looked whether a group is gone.
 const GROUP_LOOK: Duration = Duration::from_millis(20);
 const CHUNK: usize = 64 * 1024;
