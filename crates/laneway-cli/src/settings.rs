@@ -278,8 +278,16 @@ fn offset_reset(key: &str, value: &str) -> Result<OffsetReset, String> {
 }
 
 fn protocol(args: &RunArgs, given: &mut Given) -> Result<Protocol, String> {
-    let keys = ["group.protocol", "partition.assignment.strategy"];
-    let flag = unless_set(args.protocol, "protocol", &args.cluster, given, &keys);
+    let key = "partition.assignment.strategy";
+    let flag = unless_set(args.protocol, "protocol", &args.cluster, given, &[key]);
+    // "classic" goes with both of the classic ones.
+    let is_consumer = |flag: &Protocol| *flag == Protocol::Consumer;
+    let by_group = given.value("group.protocol").map(|group| group.eq_ignore_ascii_case("consumer"));
+    let flag = if flag.as_ref().map(is_consumer) == by_group {
+        flag
+    } else {
+        unless_set(flag, "protocol", &args.cluster, given, &["group.protocol"])
+    };
     let flag_name = flag.map(|flag| format!("--protocol {flag} (or LANEWAY_PROTOCOL)")).unwrap_or_default();
     let is_asked_for = flag.is_some() || given.source("group.protocol") == Some(Source::CommandLine);
     let by_group = typed(flag, &flag_name, given, "group.protocol", |key, value| {
@@ -289,7 +297,6 @@ fn protocol(args: &RunArgs, given: &mut Given) -> Result<Protocol, String> {
             _ => Err(format!("property \"{key}\": \"{value}\" is not a group protocol: classic or consumer")),
         }
     })?;
-    let key = "partition.assignment.strategy";
     let Some(property) = given.take(key) else { return Ok(by_group.unwrap_or_default()) };
     let is_from_file = property.source == Source::File;
     if by_group == Some(Protocol::Consumer) {

@@ -120,6 +120,8 @@ pub(crate) fn stop_here() {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
+
     use super::*;
 
     #[test]

@@ -29,8 +29,8 @@ pub trait Port {
     /// Answers a rebalance event. An error means that the client did not take it.
     fn answer(&mut self, answer: &Answer) -> Result<(), String>;
 
-    /// Sends a commit; answered by `Input::Committed` with the same token.
-    fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) -> Result<(), String>;
+    /// Sends a commit of where these lanes stand, or are to begin; answered by `Input::Committed` with the same token.
+    fn commit(&mut self, token: u64, offsets: &[(LaneId, Position)]) -> Result<(), String>;
 
     /// Looks for where partitions start; answered by `Input::Starts` with the same token.
     fn find_starts(&mut self, token: u64, wanted: &[Want]);
@@ -64,6 +64,11 @@ pub trait Port {
     fn ahead(&self, lane: &LaneId) -> u64 {
         let _ = lane;
         0
+    }
+
+    /// A lane takes the place of another one within its assignment.
+    fn renew(&mut self, old: &LaneId, new: &LaneId) {
+        let _ = (old, new);
     }
 
     /// A lane begins elsewhere: what was finished of it ahead of what was committed is void.

@@ -485,6 +485,12 @@ impl Builder {
             let message = "no brokers: HOST:PORT is wanted, several separated by commas";
             return Err(Error::new(ErrorKind::Config, message));
         }
+        // What is in front of it was meant to be somebody's name and password.
+        if self.brokers.contains('@') {
+            let message = "there is an @ in the brokers' addresses: HOST:PORT is wanted, several separated by commas; name \
+                           and password are properties (sasl.username, sasl.password)";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         self.brokers.split(',').try_for_each(|broker| check_broker(broker.trim()))
     }
 
@@ -578,18 +584,15 @@ fn check_broker(broker: &str) -> Result<(), Error> {
     let is_good = match address.rsplit_once(':') {
         Some((host, port)) => {
             let is_bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
-            let is_host = !host.is_empty() && !host.contains(|it: char| it.is_whitespace() || it == '@');
-            is_host && is_bare && is_port(port)
+            !host.is_empty() && is_bare && !host.contains(char::is_whitespace) && is_port(port)
         }
         None => false,
     };
     if is_good {
         return Ok(());
     }
-    // What is in front of an @ was meant to be somebody's name and password.
-    let shown = broker.rfind('@').map_or_else(|| broker.to_owned(), |at| format!("...{}", &broker[at..]));
     let message =
-        format!("\"{shown}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
+        format!("\"{broker}\" is not a broker's address: HOST:PORT is wanted, with a port from 1 to 65535");
     Err(Error::new(ErrorKind::Config, message))
 }
 

@@ -18,7 +18,7 @@ pub enum Outcome {
     Retry {
         /// Why it failed; reported as an event.
         error: String,
-        /// How long to wait at least, in place of the policy's backoff.
+        /// How long to wait at least, in place of the policy's backoff; 10 ms where that is longer.
         after: Option<Duration>,
     },
     /// It can't be handled: it is given up, and becomes a dead letter. Where there is no topic for those, what

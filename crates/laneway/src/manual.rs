@@ -141,10 +141,11 @@
 //! fetched go on where they are, and only what was fetched ahead of them is fetched again.
 //!
 //! A commit of a member that does not know of it yet can come when the group's offsets of the old one are gone already: it
-//! stays, and nothing says of which topic it is. So for 30 s after a member has learnt of it, a partition of the new topic
-//! that it takes over from another one is read from its beginning, whatever is committed of it; in that time a rebalance
-//! can bring records again. Only a member that is *started* in that moment, and never knew the old one, can't tell, and
-//! begins at such an offset: start consumers before a topic is made again, or well after it.
+//! stays, and nothing says of which topic it is. So what members commit in the first 90 s after they learnt of it does say so
+//! (in the metadata, in the place of what is finished ahead: `#` and the topic's id); and for 30 s a partition that a member
+//! takes over is read from its beginning where what is committed does not. Only a member that is *started* in that moment,
+//! and never knew the old one, can't tell, and begins at such an offset: start consumers before a topic is made again, or
+//! well after it.
 //!
 //! A topic for dead letters or retries that is made again is written to by another producer from then on, for the same
 //! reason.

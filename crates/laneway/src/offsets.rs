@@ -9,7 +9,9 @@ use laneway_core::map::{Place, Void, decode};
 use tokio::task::JoinSet;
 
 use crate::builder::Builder;
-use crate::client::{OTHERS, Patterns, Reaper, advice, is_alert, is_refusal, is_transport, reason_of};
+use crate::client::{
+    OTHERS, Patterns, Reaper, advice, is_alert, is_mark, is_refusal, is_transport, reason_of,
+};
 use crate::consumer::fetching_client;
 use crate::error::{Error, ErrorKind};
 use crate::properties::Clients;
@@ -333,6 +335,9 @@ fn read_map(
     }
     let place = Place { group, topic: &partition.topic, partition: partition.partition };
     let text = std::str::from_utf8(metadata).map_err(|_| Void::Foreign.to_string())?;
+    if is_mark(text) {
+        return Ok(None);
+    }
     let found = decode(text, place, committed).map_err(|void| void.to_string())?;
     Ok(Some(OffsetMap {
         encoding: found.encoding().map(|encoding| encoding.to_string()).unwrap_or_default(),

@@ -34,6 +34,8 @@ pub(super) struct Worker {
     late: VecDeque<(Instant, i64)>,
     blame: Blame,
     wait: Duration,
+    /// The record that a worker had, alone, when it answered for one that it did not have.
+    strayed: Option<i64>,
 }
 
 struct Pending {
@@ -125,6 +127,7 @@ impl Worker {
             late: VecDeque::new(),
             blame: Blame { suspects: BTreeSet::new(), known: BTreeSet::new(), at_once: usize::MAX },
             wait: FIRST_WAIT,
+            strayed: None,
         }
     }
 
@@ -402,9 +405,13 @@ impl Worker {
         let pending = if was_given { self.unanswered.remove(&answer.offset) } else { None };
         let Some(pending) = pending else {
             let (offset, line) = (answer.offset, protocol::shown(line));
-            return Err(End::Blameless(format!(
-                "answered for offset {offset}, which it was not given or has answered: {line}"
-            )));
+            let why = format!("answered for offset {offset}, which it was not given or has answered: {line}");
+            // Once it can be any record's fault; of one that is alone at hand each time it is its own.
+            let mut had = self.unanswered.iter().filter(|(_, pending)| pending.given.is_some());
+            let alone = had.next().map(|(offset, _)| *offset).filter(|_| had.next().is_none());
+            let is_again = alone.is_some() && alone == self.strayed;
+            self.strayed = alone;
+            return Err(if is_again { End::Broken(why) } else { End::Blameless(why) });
         };
         self.wait = FIRST_WAIT;
         self.blame.answered(answer.offset);

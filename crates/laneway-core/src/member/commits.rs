@@ -166,26 +166,23 @@ impl Member {
         let offsets = self.without_suspects(offsets);
         let settles = settles && offsets.len() == all;
         let token = self.token();
-        for (partition, _) in &offsets {
+        let mut of_lanes = Vec::with_capacity(offsets.len());
+        for (partition, position) in &offsets {
             // Before it is sent: what finishes meanwhile is not in it.
             if let Some(lane) = self.lanes.get_mut(partition) {
                 lane.commit_is_sent(port);
+                of_lanes.push((lane.id.clone(), *position));
             }
         }
-        if let Err(error) = port.commit(token, &offsets) {
+        if let Err(error) = port.commit(token, &of_lanes) {
             self.commits.refused = true;
             self.commits.not_before = now + AGAIN;
             port.report(Report::CommitFailed(error));
             return false;
         }
         self.commits.due = now + self.settings.commit_interval;
-        let offsets = offsets
-            .into_iter()
-            .filter_map(|(partition, position)| {
-                let epoch = self.lanes.get(&partition)?.id.epoch;
-                Some((partition, (epoch, position)))
-            })
-            .collect();
+        let offsets =
+            of_lanes.into_iter().map(|(lane, position)| (lane.partition, (lane.epoch, position))).collect();
         let during = self.hold.as_ref().map(|hold| hold.number);
         self.commits.sent = Some(Sent { token, at: now, offsets, during, settles, reported_late: false });
         true

@@ -281,7 +281,7 @@ mod tests {
             self.answers.push(answer.clone());
             Ok(())
         }
-        fn commit(&mut self, token: u64, _: &[(TopicPartition, Position)]) -> Result<(), String> {
+        fn commit(&mut self, token: u64, _: &[(LaneId, Position)]) -> Result<(), String> {
             self.commits.push(token);
             Ok(())
         }
@@ -343,7 +343,7 @@ mod tests {
         let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
         member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
         let old = port.opened[0].clone();
-        member.input(SECOND, Input::Anew { number: 1, partition: partition.clone(), offset: 0 }, &mut port);
+        member.input(SECOND, Input::Anew { lanes: vec![(1, partition.clone())], offset: 0 }, &mut port);
         port.reports.clear();
         let ended = Input::LaneEnded { lane: old.clone(), watermark: Position::at(7), unfinished: 0 };
         member.input(2 * SECOND, ended, &mut port);

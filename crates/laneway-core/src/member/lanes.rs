@@ -334,7 +334,7 @@ impl Member {
                 lane.unfinished = unfinished;
                 if let Some((number, offset)) = restart.seek {
                     self.go_on_at(number, &id.partition, offset, port);
-                    if is_anew && let Some(old) = self.renew(&id.partition) {
+                    if is_anew && let Some(old) = self.renew(&id.partition, port) {
                         let drained = unfinished == 0;
                         port.report(Report::Revoked { lanes: vec![old], drained, drain });
                     }
@@ -395,20 +395,19 @@ impl Member {
         port: &mut impl Port,
     ) {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
-        let id = lane.id.clone();
+        port.forget_finished(&lane.id);
         match &mut lane.stage {
             Stage::Ended { unfinished, .. } => {
                 lane.unfinished = *unfinished;
-                port.forget_finished(&id);
                 return self.end_anew(partition, offset);
             }
-            Stage::Ending(ending) if ending.restart.is_none() => port.forget_finished(&id),
+            Stage::Ending(ending) if ending.restart.is_none() => {}
             _ => self.seek(now, number, partition, offset, port),
         }
         match self.lanes.get_mut(partition) {
             Some(Lane { stage: Stage::Ending(ending), .. }) => ending.anew = Some(offset),
             Some(Lane { stage: Stage::Deciding(_), .. }) => {
-                if let Some(old) = self.renew(partition) {
+                if let Some(old) = self.renew(partition, port) {
                     port.report(Report::Revoked { lanes: vec![old], drained: true, drain: Duration::ZERO });
                 }
             }
@@ -418,7 +417,7 @@ impl Member {
 
     /// A lane begins in a partition that is another one by now: in a new epoch, as its offsets are those of other records.
     /// Answers which lane it takes the place of, if that was told to begin.
-    fn renew(&mut self, partition: &TopicPartition) -> Option<LaneId> {
+    fn renew(&mut self, partition: &TopicPartition, port: &mut impl Port) -> Option<LaneId> {
         let lane = self.lanes.get_mut(partition)?;
         if let Stage::Deciding(found) = &mut lane.stage {
             found.from = From::Beginning;
@@ -428,6 +427,7 @@ impl Member {
         }
         self.last_epoch = Epoch(self.last_epoch.0 + 1);
         let new = LaneId { partition: partition.clone(), epoch: self.last_epoch };
+        port.renew(&lane.id, &new);
         Some(std::mem::replace(&mut lane.id, new))
     }
 
@@ -486,7 +486,7 @@ impl Member {
             if let Some((number, offset)) = restart.and_then(|restart| restart.seek) {
                 self.go_on_at(number, &id.partition, offset, port);
                 if anew.is_some()
-                    && let Some(old) = self.renew(&id.partition)
+                    && let Some(old) = self.renew(&id.partition, port)
                 {
                     let running = BTreeSet::from([old.clone()]);
                     let reason = "its topic was deleted and made again".to_owned();

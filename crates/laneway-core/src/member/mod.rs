@@ -119,14 +119,12 @@ pub enum Input {
         /// Where it goes on.
         offset: i64,
     },
-    /// A partition is another one by now (its topic was deleted and made again): its lane goes on at `offset` in a new
-    /// epoch, and nothing that it reached is committed, also where it is being given back.
+    /// Partitions are others by now (their topic was deleted and made again): their lanes go on at `offset` in new epochs,
+    /// and nothing that they reached is committed, also where they are being given back.
     Anew {
-        /// A number that no seek has.
-        number: u64,
-        /// The partition.
-        partition: TopicPartition,
-        /// Where it begins.
+        /// The partitions, each with a number that no seek has.
+        lanes: Vec<(u64, TopicPartition)>,
+        /// Where they begin.
         offset: i64,
     },
     /// Stop: drain, commit, leave.
@@ -259,8 +257,10 @@ impl Member {
             }
             Input::CommitNow { number } => self.commit_now(number, port),
             Input::Seek { number, partition, offset } => self.seek(now, number, &partition, offset, port),
-            Input::Anew { number, partition, offset } => {
-                self.begin_anew(now, number, &partition, offset, port);
+            Input::Anew { lanes, offset } => {
+                for (number, partition) in lanes {
+                    self.begin_anew(now, number, &partition, offset, port);
+                }
             }
             Input::Stop => self.on_stop(now),
             Input::ClientClosed => self.on_client_closed(port),

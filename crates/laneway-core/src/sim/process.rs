@@ -213,9 +213,9 @@ impl Port for Process {
         self.reply(answer)
     }
 
-    fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) -> Result<(), String> {
+    fn commit(&mut self, token: u64, offsets: &[(LaneId, Position)]) -> Result<(), String> {
         let mut offsets: Vec<(i32, i64)> =
-            offsets.iter().map(|(partition, position)| (partition.partition, position.offset)).collect();
+            offsets.iter().map(|(lane, position)| (lane.partition.partition, position.offset)).collect();
         self.sent.insert(token, offsets.iter().map(|(partition, _)| *partition).collect());
         let client = self.client.as_mut().ok_or("there is no client")?;
         let during_hold = client.is_held();

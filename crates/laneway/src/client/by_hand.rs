@@ -1,7 +1,7 @@
 //! A membership without a group: the assignment is fixed, and nothing is committed. To the member it looks like a group
 //! of one that is always steady, and whose answers come at once.
 
-use laneway_core::{Input, Position, TopicPartition};
+use laneway_core::{Input, LaneId, Position};
 
 use crate::assign::Assigned;
 
@@ -22,8 +22,8 @@ impl ByHand {
     }
 
     /// Nobody asks for what is committed but the member: for a lane to be opened, or to be over.
-    pub(super) fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) {
-        let taken = offsets.iter().map(|(partition, _)| (partition.clone(), None)).collect();
+    pub(super) fn commit(&mut self, token: u64, offsets: &[(LaneId, Position)]) {
+        let taken = offsets.iter().map(|(lane, _)| (lane.partition.clone(), None)).collect();
         self.told.push(Input::Committed { token, result: Ok(taken) });
     }
 

@@ -44,6 +44,17 @@ impl Maps {
         (Position { leader_epoch: at.leader_epoch.max(leader_epoch), ..at }, map.text)
     }
 
+    /// Whether a broker takes this text, as far as it is known.
+    pub(crate) fn takes(&self, text: &str) -> bool {
+        text.len() <= self.limit
+    }
+
+    /// Nothing of a map is committed: what it would say is counted.
+    pub(crate) fn forget(at: Position, lane: &LaneShared) {
+        let forgotten = lane.ahead(at.offset).map_or(0, |(ahead, _)| ahead.finished());
+        lane.forgotten.store(forgotten, Ordering::Relaxed);
+    }
+
     pub(crate) fn begin_commit(&mut self) {
         self.was_dense = false;
     }

@@ -20,5 +20,6 @@ pub(crate) use board::Board;
 pub(crate) use mailbox::{Mailbox, Message};
 pub(crate) use reaper::Reaper;
 pub(crate) use thread::{OTHERS, Setup, advice, is_alert, is_refusal, is_transport, reason_of, spawn};
+pub(crate) use topic_ids::is_mark;
 pub(crate) use topics::Patterns;
 pub(crate) use world::Spawn;

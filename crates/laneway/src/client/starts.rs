@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use laneway_core::{Found, From, Log, Position, Reset, TopicPartition, Want, first_start, start_again};
 
 use super::asker::Asker;
+use super::topic_ids::is_mark;
 use crate::assign::{Assigned, Start};
 use crate::fetcher::Wake;
 use crate::retry_topics::RetryTopics;
@@ -63,9 +64,9 @@ pub(crate) struct Rules<'a> {
     pub(crate) retries: &'a RetryTopics,
     /// Topics that turned out to be new ones.
     pub(crate) made_again: BTreeSet<String>,
-    /// Partitions of topics that were deleted and made again: they are read from their beginning. What is committed, or
-    /// was wanted, is the former topic's, or may be.
-    pub(crate) anew: BTreeSet<TopicPartition>,
+    /// Topics that were deleted and made again a short time ago: they are read from their beginning, as what is committed,
+    /// or was wanted, is the former topic's, or may be; unless it has this mark.
+    pub(crate) anew: BTreeMap<Arc<str>, Option<String>>,
 }
 
 /// The questions of a search that a queue answers; a native token is the search's, times four, plus one of these.
@@ -187,10 +188,10 @@ impl Search {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
             let found = self.find(want, &rules);
-            let is_new = rules.anew.contains(&want.partition);
+            let is_new = self.begins_anew(&want.partition, &rules);
             if let (None, false, Ok(Some((position, metadata)))) =
                 (want.out_of_range, is_new, answer(&self.committed, &want.partition, "its committed offset"))
-                && !metadata.is_empty()
+                && !(metadata.is_empty() || is_mark(&metadata))
             {
                 result.metadata.push((want.partition.clone(), position, metadata));
             }
@@ -214,6 +215,12 @@ impl Search {
         result
     }
 
+    fn begins_anew(&self, partition: &TopicPartition, rules: &Rules<'_>) -> bool {
+        let Some(mark) = rules.anew.get(&partition.topic) else { return false };
+        let committed = answer(&self.committed, partition, "its committed offset").ok().flatten();
+        committed.is_none_or(|(_, metadata)| Some(&metadata) != mark.as_ref())
+    }
+
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &TopicPartition> {
         self.wanted.iter().map(|want| &want.partition)
     }
@@ -222,7 +229,7 @@ impl Search {
         let partition = &want.partition;
         let is_retry = rules.retries.delay_in(&partition.topic).is_some();
         let reset = if is_retry { Reset::Earliest } else { rules.reset };
-        if rules.anew.contains(partition) {
+        if self.begins_anew(partition, rules) {
             let log = self.log(partition)?;
             return Ok(Found { position: Position::at(log.start), from: From::Beginning, missing: 0 });
         }

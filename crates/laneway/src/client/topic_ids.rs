@@ -4,8 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use laneway_core::TopicPartition;
-
 use crate::sys::TopicId;
 
 /// The ids of the topics that are read.
@@ -14,14 +12,8 @@ pub(crate) struct TopicIds {
     known: HashMap<String, TopicId>,
     /// Of topics that are no more. A broker that is behind, or an answer that comes late, may still tell of them.
     former: BTreeSet<TopicId>,
-    made_again: HashMap<String, MadeAgain>,
-}
-
-#[derive(Debug)]
-struct MadeAgain {
-    noted: Instant,
-    /// What this member has committed of it since: whether a broker has acknowledged that.
-    commits: HashMap<i32, bool>,
+    /// Since when topics are known to be others than before.
+    made_again: HashMap<String, Instant>,
 }
 
 impl TopicIds {
@@ -34,44 +26,46 @@ impl TopicIds {
             }
             if let Some(former) = self.known.insert(topic.clone(), *id).filter(|former| former != id) {
                 self.former.insert(former);
-                let new = MadeAgain { noted: now, commits: HashMap::new() };
-                self.made_again.insert(topic.clone(), new);
+                self.made_again.insert(topic.clone(), now);
                 made_again.insert(topic.clone());
             }
         }
         made_again
     }
 
-    /// What is committed of it may be the former topic's. The group's offsets of a topic go when it is deleted, but a
-    /// commit of a member that does not know of it yet can come after that, and stays.
-    pub(crate) fn is_doubtful(&self, partition: &TopicPartition, now: Instant) -> bool {
-        self.made_again.get(&*partition.topic).is_some_and(|topic| {
-            now < topic.noted + LATE && topic.commits.get(&partition.partition) != Some(&true)
-        })
+    /// What is committed of a topic may be the former one's, unless it has the [`mark`](Self::mark). The group's offsets of
+    /// a topic go when it is deleted, but a commit of a member that does not know of it yet can come after that, and stays.
+    pub(crate) fn is_doubtful(&self, topic: &str, now: Instant) -> bool {
+        self.was_made_again_within(topic, LATE, now)
     }
 
-    /// A commit of it is on its way.
-    pub(crate) fn commits(&mut self, partition: &TopicPartition) {
-        if let Some(topic) = self.made_again.get_mut(&*partition.topic) {
-            topic.commits.entry(partition.partition).or_insert(false);
-        }
+    /// What is committed as metadata with offsets of a topic that was made again not long ago, in the place of a map: of
+    /// which topic they are. Longer than anybody may doubt it, who can have learnt of it later.
+    pub(crate) fn mark(&self, topic: &str, now: Instant) -> Option<String> {
+        let id = self.known.get(topic)?;
+        self.was_made_again_within(topic, 3 * LATE, now).then(|| format!("{MARK}{id}"))
     }
 
-    /// What this member commits of it is acknowledged.
-    pub(crate) fn has_committed(&mut self, partition: &TopicPartition) {
-        let topic = self.made_again.get_mut(&*partition.topic);
-        if let Some(is_acknowledged) = topic.and_then(|topic| topic.commits.get_mut(&partition.partition)) {
-            *is_acknowledged = true;
-        }
+    fn was_made_again_within(&self, topic: &str, time: Duration, now: Instant) -> bool {
+        self.made_again.get(topic).is_some_and(|noted| now < *noted + time)
     }
 }
 
+/// Whether a commit's metadata only says of which topic it is.
+pub(crate) fn is_mark(metadata: &str) -> bool {
+    metadata.starts_with(MARK)
+}
+
+/// No offset map begins so.
+const MARK: char = '#';
 /// How long after one member learnt that a topic was made again another one may still commit what it read of the former
 /// one. Who reads learns it by the next answer to a fetch, or where that topic is gone.
 const LATE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -89,24 +83,21 @@ mod tests {
         assert_eq!(note(&said("t", 4)), BTreeSet::from(["t".to_owned()]));
     }
     #[test]
-    fn what_is_committed_of_a_topic_that_was_made_again_is_doubtful_until_it_is_known_to_be_its_own() {
+    fn what_is_committed_of_a_topic_that_was_made_again_is_doubtful_for_a_while_and_what_is_its_own_is_marked()
+     {
         let said = |id| vec![("t".to_owned(), TopicId::of(id))];
         let (mut ids, now) = (TopicIds::default(), Instant::now());
-        let (zero, one) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
         ids.note(&said(1), now);
-        ids.commits(&zero);
-        assert!(!ids.is_doubtful(&zero, now));
+        assert!(!ids.is_doubtful("t", now) && ids.mark("t", now).is_none());
         ids.note(&said(2), now);
-        ids.has_committed(&zero);
-        assert!(ids.is_doubtful(&zero, now), "that was the former topic's commit");
-        ids.commits(&zero);
-        assert!(ids.is_doubtful(&zero, now), "nobody has acknowledged it");
-        ids.has_committed(&zero);
-        assert!(!ids.is_doubtful(&zero, now));
-        assert!(ids.is_doubtful(&one, now));
-        assert!(!ids.is_doubtful(&TopicPartition::new("u", 1), now));
-        assert!(!ids.is_doubtful(&one, now + LATE), "whoever reads it has learnt it by then");
-        ids.note(&said(3), now);
-        assert!(ids.is_doubtful(&zero, now), "that is yet another one");
+        assert!(ids.is_doubtful("t", now) && !ids.is_doubtful("u", now) && ids.mark("u", now).is_none());
+        let mark = ids.mark("t", now).unwrap();
+        assert!(is_mark(&mark) && mark.ends_with("0002"), "{mark}");
+        let later = now + LATE;
+        assert!(!ids.is_doubtful("t", later), "whoever reads it has learnt it by then");
+        assert_eq!(ids.mark("t", later), Some(mark), "another one may have learnt it later");
+        assert!(ids.mark("t", now + 3 * LATE).is_none());
+        ids.note(&said(3), later);
+        assert!(ids.is_doubtful("t", later), "that is yet another one");
     }
 }

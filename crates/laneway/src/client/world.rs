@@ -111,8 +111,9 @@ impl World {
         let search = self.search.take_if(|search| search.is_answered())?;
         let made_again = self.note_topic_ids(search.ids());
         let now = Instant::now();
-        let anew =
-            search.wanted().filter(|wanted| self.topic_ids.is_doubtful(wanted, now)).cloned().collect();
+        let topics = search.wanted().map(|wanted| wanted.topic.clone());
+        let doubtful = topics.filter(|topic| self.topic_ids.is_doubtful(topic, now));
+        let anew = doubtful.map(|topic| (topic.clone(), self.topic_ids.mark(&topic, now))).collect();
         let unknown = BTreeMap::new();
         let known = self.known.as_ref().unwrap_or(&unknown);
         let (reset, retries) = (self.fixed.reset, &self.fixed.work.retries);
@@ -443,7 +444,7 @@ impl Port for World {
         }
     }
 
-    fn commit(&mut self, token: u64, offsets: &[(TopicPartition, Position)]) -> Result<(), String> {
+    fn commit(&mut self, token: u64, offsets: &[(LaneId, Position)]) -> Result<(), String> {
         if let Some(by_hand) = &mut self.by_hand {
             by_hand.commit(token, offsets);
             return Ok(());
@@ -454,23 +455,23 @@ impl Port for World {
         if !membership.is_known(self.fixed.protocol) {
             return Err("the group does not know this member (yet, or any more)".into());
         }
-        let mut lanes: HashMap<&TopicPartition, &Arc<LaneShared>> = HashMap::new();
-        for shared in self.ended.values().chain(self.lanes.values()) {
-            let newest = lanes.entry(&shared.id.partition).or_insert(shared);
-            if newest.id.epoch < shared.id.epoch {
-                *newest = shared;
-            }
-        }
-        offsets.iter().for_each(|(partition, _)| self.topic_ids.commits(partition));
+        let now = Instant::now();
         self.maps.begin_commit();
         let commits: Vec<(TopicPartition, Position, String)> = offsets
             .iter()
-            .map(|(partition, at)| {
-                let (at, metadata) = match lanes.get(partition) {
-                    Some(lane) if !self.void.contains(&lane.id) => self.maps.write(*at, lane),
-                    _ => (*at, String::new()),
+            .map(|(lane, at)| {
+                let ended = || self.ended.get(&lane.partition).filter(|ended| ended.id == *lane);
+                let shared = self.lanes.get(lane).or_else(ended).filter(|lane| !self.void.contains(&lane.id));
+                let mark = self.topic_ids.mark(&lane.partition.topic, now);
+                let (at, metadata) = match (shared, mark.filter(|mark| self.maps.takes(mark))) {
+                    (shared, Some(mark)) => {
+                        shared.inspect(|shared| Maps::forget(*at, shared));
+                        (*at, mark)
+                    }
+                    (Some(shared), None) => self.maps.write(*at, shared),
+                    (None, None) => (*at, String::new()),
                 };
-                (partition.clone(), at, metadata)
+                (lane.partition.clone(), at, metadata)
             })
             .collect();
         let sent = membership.client().commit(&commits, membership.replies(), token);
@@ -556,6 +557,12 @@ impl Port for World {
         self.lanes.get(lane).or_else(ended).map_or(0, |shared| shared.ahead_number())
     }
 
+    fn renew(&mut self, old: &LaneId, new: &LaneId) {
+        if self.paused.contains(old) {
+            self.paused.insert(new.clone());
+        }
+    }
+
     fn forget_finished(&mut self, lane: &LaneId) {
         self.void.insert(lane.clone());
     }
@@ -581,7 +588,6 @@ impl Port for World {
             Report::Committed(_) if self.by_hand.is_some() => return,
             Report::Committed(offsets) => {
                 self.last_commit = Some(Instant::now());
-                offsets.iter().for_each(|(partition, _)| self.topic_ids.has_committed(partition));
                 let offsets = offsets.into_iter().map(|(of, position)| (of, position.offset)).collect();
                 Event::Committed { offsets }
             }

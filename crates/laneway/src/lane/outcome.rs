@@ -47,7 +47,7 @@ where
             return;
         }
         tried.fail();
-        let wait = after.unwrap_or_else(|| failures.wait(tried.times));
+        let wait = after.map_or_else(|| failures.wait(tried.times), |after| after.max(LEAST_WAIT));
         let message = format!("{}: {error}; trying again in {wait:?}", self.name(&item));
         (self.tell)(LaneMessage::Told(message));
         if self.shared.order() != Order::Run {
@@ -142,3 +142,6 @@ where
         format!("{} at offset {}", self.shared.id.partition, item.record.offset())
     }
 }
+
+/// The least that is waited between two tries, also where a handler wants none: each one is told of.
+const LEAST_WAIT: Duration = Duration::from_millis(10);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ use super::queue::Queue;
 pub(crate) struct TopicId {
     most: i64,
     least: i64,
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.most, self.least)
+    }
 }
 
 #[cfg(test)]

@@ -286,9 +286,11 @@ impl ClientThread {
 
     fn run(mut self) -> Ended {
         while !self.member.is_gone() {
-            while let Ok(message) = self.received.try_recv() {
-                self.on_message(message);
-            }
+            // However much lanes have to tell, all else has its turn.
+            let has_more = (0..MOST_MESSAGES).all(|_| {
+                let message = self.received.try_recv();
+                message.map(|message| self.on_message(message)).is_ok()
+            });
             if std::mem::take(&mut self.turns_are_due) {
                 self.take_turns();
             }
@@ -314,7 +316,7 @@ impl ClientThread {
             self.show_topics_after_a_commit();
             self.answer_asked();
             self.fail_in_trouble();
-            if !self.world.by_hand.as_ref().is_some_and(ByHand::has_more) {
+            if !has_more && !self.world.by_hand.as_ref().is_some_and(ByHand::has_more) {
                 std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
             }
         }
@@ -513,9 +515,9 @@ impl ClientThread {
             |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from == From::Beginning);
         let found = result.found.iter().filter(|(_, found)| is_right(found));
         let found: BTreeSet<_> = found.map(|(partition, _)| partition.clone()).collect();
-        self.input(Input::Starts { token: result.token, found: result.found });
         self.searched = (result.token, found);
         self.begin_anew(&result.made_again, result.token);
+        self.input(Input::Starts { token: result.token, found: result.found });
         self.has_searched(is_in_vain);
     }
 
@@ -745,6 +747,8 @@ impl ClientThread {
     }
 }
 
+/// So many messages are taken before the rest has its turn.
+const MOST_MESSAGES: usize = 4_096;
 /// How often the member looks around.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it does while it joins or leaves: nothing but asking tells that the group has let it go.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use laneway_core::{Input, LaneId, LaneStage, TopicPartition};
+use laneway_core::{Input, LaneId, LaneStage};
 
 use super::ClientThread;
 use crate::client::starts::IDS_TIMEOUT;
@@ -91,19 +91,23 @@ impl ClientThread {
         self.member.lanes().any(|(id, stage, _)| id == lane && stage == LaneStage::Running)
     }
 
-    /// Lanes of topics that were made again go on at their beginning, but for those that the search begins there that told
-    /// of it.
+    /// Lanes of topics that were made again go on at their beginning, in new epochs; but for those that are only about to
+    /// begin, where the search that told of it has found that. All at once: whatever is committed from now on is of the new
+    /// ones.
     pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, token: u64) {
-        let lanes = self.member.lanes().map(|(lane, ..)| &lane.partition);
         let (search, found) = &self.searched;
-        let begins = |it: &TopicPartition| token == *search && found.contains(it);
-        let is_old = |it: &&TopicPartition| topics.contains(&*it.topic) && !begins(it);
-        let partitions: BTreeSet<_> = lanes.filter(is_old).cloned().collect();
-        self.truncated.lanes.retain(|_, (lane, ..)| !partitions.contains(&lane.partition));
-        for partition in partitions {
-            let number = self.asked.number();
-            self.input(Input::Anew { number, partition, offset: 0 });
+        let begins = |lane: &LaneId| {
+            token == *search && found.contains(&lane.partition) && !self.world.told.contains(lane)
+        };
+        let is_old = |lane: &&LaneId| topics.contains(&*lane.partition.topic) && !begins(lane);
+        let lanes = self.member.lanes().map(|(lane, ..)| lane).filter(is_old);
+        let partitions: BTreeSet<_> = lanes.map(|lane| lane.partition.clone()).collect();
+        if partitions.is_empty() {
+            return;
         }
+        self.truncated.lanes.retain(|_, (lane, ..)| !partitions.contains(&lane.partition));
+        let lanes = partitions.into_iter().map(|partition| (self.asked.number(), partition)).collect();
+        self.input(Input::Anew { lanes, offset: 0 });
     }
 
     /// What was read up to the lane's position is in the log no longer than up to `end`, and others have written there
