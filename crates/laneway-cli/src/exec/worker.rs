@@ -414,6 +414,7 @@ impl Worker {
             return Err(if is_again { End::Broken(why) } else { End::Blameless(why) });
         };
         self.wait = FIRST_WAIT;
+        self.strayed = None;
         self.blame.answered(answer.offset);
         if pending.is_late {
             self.let_go_of_late(pending);

@@ -260,6 +260,8 @@ mod tests {
     #[derive(Default)]
     struct Silent {
         commits: Vec<u64>,
+        /// Of the last one.
+        offsets: Vec<i64>,
         answers: Vec<Answer>,
         search: u64,
         opened: Vec<LaneId>,
@@ -281,8 +283,9 @@ mod tests {
             self.answers.push(answer.clone());
             Ok(())
         }
-        fn commit(&mut self, token: u64, _: &[(LaneId, Position)]) -> Result<(), String> {
+        fn commit(&mut self, token: u64, offsets: &[(LaneId, Position)]) -> Result<(), String> {
             self.commits.push(token);
+            self.offsets = offsets.iter().map(|(_, position)| position.offset).collect();
             Ok(())
         }
         fn find_starts(&mut self, token: u64, _: &[Want]) {
@@ -331,8 +334,8 @@ mod tests {
         member.input(61 * SECOND, Input::Committed { token, result }, port);
     }
 
-    #[test]
-    fn in_a_partition_that_is_another_one_by_now_a_lane_begins_in_a_new_epoch() {
+    /// A member that was assigned a partition, and looks for its start.
+    fn starting() -> (Member, Silent, TopicPartition) {
         let (drain, grace) = (10 * SECOND, 2 * SECOND);
         let protocol = Protocol::Cooperative;
         let mut member =
@@ -340,10 +343,26 @@ mod tests {
         let (mut port, partition) = (Silent::default(), TopicPartition::new("t", 0));
         member.input(Duration::ZERO, Input::Join, &mut port);
         member.input(Duration::ZERO, Input::Assign(vec![partition.clone()]), &mut port);
+        (member, port, partition)
+    }
+
+    /// Likewise, whose lane has begun at 5.
+    fn reading() -> (Member, Silent, TopicPartition) {
+        let (mut member, mut port, partition) = starting();
         let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
         member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
+        (member, port, partition)
+    }
+
+    fn anew(partition: &TopicPartition) -> Input {
+        Input::Anew { lanes: vec![(1, partition.clone())], offset: 0 }
+    }
+
+    #[test]
+    fn in_a_partition_that_is_another_one_by_now_a_lane_begins_in_a_new_epoch() {
+        let (mut member, mut port, partition) = reading();
         let old = port.opened[0].clone();
-        member.input(SECOND, Input::Anew { lanes: vec![(1, partition.clone())], offset: 0 }, &mut port);
+        member.input(SECOND, anew(&partition), &mut port);
         port.reports.clear();
         let ended = Input::LaneEnded { lane: old.clone(), watermark: Position::at(7), unfinished: 0 };
         member.input(2 * SECOND, ended, &mut port);
@@ -356,6 +375,33 @@ mod tests {
         let revoked = Report::Revoked { lanes: vec![old], drained: true, drain: SECOND };
         let found = Found { position: Position::at(0), from: From::Beginning, missing: 0 };
         assert_eq!(told, [revoked, Report::Assigned(vec![(new, found)])]);
+        assert_eq!(port.offsets, [0]);
+    }
+
+    #[test]
+    fn what_a_lane_reached_in_a_partition_that_is_another_one_by_now_is_not_committed_by_a_stop_either() {
+        let (mut member, mut port, partition) = reading();
+        member.input(SECOND, Input::Stop, &mut port);
+        port.offsets.clear();
+        member.input(SECOND, anew(&partition), &mut port);
+        member.input(20 * SECOND, Input::Tick, &mut port);
+        let (lane, watermark) = (port.opened[0].clone(), Position::at(7));
+        member.input(21 * SECOND, Input::LaneEnded { lane, watermark, unfinished: 0 }, &mut port);
+        member.input(22 * SECOND, Input::Tick, &mut port);
+        assert!(port.offsets.iter().all(|offset| *offset == 0), "{:?}", port.offsets);
+    }
+
+    #[test]
+    fn what_was_found_of_a_partition_that_is_another_one_by_now_is_looked_for_again() {
+        let (mut member, mut port, partition) = starting();
+        let first = port.search;
+        member.input(Duration::ZERO, anew(&partition), &mut port);
+        let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
+        member.input(Duration::ZERO, Input::Starts { token: first, found }, &mut port);
+        assert!(port.opened.is_empty() && port.search > first, "{:?}", port.opened);
+        let found = vec![(partition, Ok(Found::committed(Position::at(0))))];
+        member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
+        assert_eq!(port.opened.len(), 1);
     }
 
     #[test]

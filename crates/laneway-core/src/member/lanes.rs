@@ -21,6 +21,8 @@ pub(super) struct Lane {
     told: bool,
     /// Records that it left unfinished when it ended to be opened again.
     unfinished: u64,
+    /// Where its partition begins, which is another one by now: until that is committed, nothing else is.
+    anew: Option<i64>,
     /// Not before this is it opened again, after its queue failed.
     not_before: Duration,
     /// Since when the coordinator refuses commits of its topic, and why.
@@ -52,8 +54,6 @@ pub(super) struct Ending {
     /// When it was cancelled.
     cancelled: Option<Duration>,
     restart: Option<Restart>,
-    /// Where its partition begins, which is another one by now: nothing that it reached is committed.
-    anew: Option<i64>,
 }
 
 /// Lanes that were lost together.
@@ -126,7 +126,7 @@ impl Lane {
     /// Tells it to end, and what it is opened again for, if it is.
     fn end(&mut self, now: Duration, deadline: Duration, restart: Option<Restart>, port: &mut impl Port) {
         port.drain(&self.id, deadline);
-        self.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart, anew: None });
+        self.stage = Stage::Ending(Ending { since: now, deadline, cancelled: None, restart });
     }
 
     pub(super) fn is_deciding(&self) -> bool {
@@ -150,6 +150,7 @@ impl Lane {
         self.refused = None;
         if let Stage::Deciding(found) = self.stage {
             self.stage = Stage::Ready(found);
+            self.anew = None;
         }
     }
 
@@ -206,7 +207,7 @@ impl Lane {
     /// How far its records are finished, as far as that counts.
     fn reached(&self, port: &impl Port) -> Option<Position> {
         match &self.stage {
-            Stage::Ending(Ending { anew: Some(_), .. }) => None,
+            Stage::Open | Stage::Ending(_) if self.anew.is_some() => None,
             Stage::Open | Stage::Ending(_) => port.progress(&self.id),
             Stage::Ended { watermark, .. } => *watermark,
             _ => None,
@@ -228,6 +229,7 @@ impl Member {
                 ahead: (0, 0),
                 told: false,
                 unfinished: 0,
+                anew: None,
                 not_before: Duration::ZERO,
                 refused: None,
                 failures: (0, -1),
@@ -260,7 +262,8 @@ impl Member {
                     lane.stage = Stage::Ended { watermark: *watermark, unfinished: lane.unfinished };
                 }
                 Stage::Deciding(found) => {
-                    let watermark = (found.from == From::Seek).then_some(found.position);
+                    let is_to_be = found.from == From::Seek || lane.anew.is_some();
+                    let watermark = is_to_be.then_some(found.position);
                     lane.stage = Stage::Ended { watermark, unfinished: lane.unfinished };
                 }
                 Stage::Ready(found) => {
@@ -329,10 +332,13 @@ impl Member {
         }
         let Some(lane) = self.lanes.get_mut(&id.partition).filter(|lane| lane.id == *id) else { return };
         lane.stage = match &lane.stage {
-            Stage::Ending(Ending { restart: Some(restart), anew, since, .. }) => {
-                let (restart, is_anew, drain) = (*restart, anew.is_some(), now.saturating_sub(*since));
+            Stage::Ending(Ending { restart: Some(restart), since, .. })
+                if restart.seek.is_some() || lane.anew.is_none() =>
+            {
+                let (restart, drain) = (*restart, now.saturating_sub(*since));
                 lane.unfinished = unfinished;
                 if let Some((number, offset)) = restart.seek {
+                    let is_anew = lane.anew.is_some();
                     self.go_on_at(number, &id.partition, offset, port);
                     if is_anew && let Some(old) = self.renew(&id.partition, port) {
                         let drained = unfinished == 0;
@@ -343,8 +349,7 @@ impl Member {
                 lane.pause(now, watermark.offset);
                 restart.stage(watermark)
             }
-            Stage::Ending(Ending { anew: Some(offset), .. }) => {
-                let offset = *offset;
+            _ if let Some(offset) = lane.anew => {
                 lane.unfinished = unfinished;
                 return self.end_anew(&id.partition, offset);
             }
@@ -385,7 +390,7 @@ impl Member {
     }
 
     /// A lane's partition is another one by now, that begins at `offset`: the lane goes on there, and nothing that it
-    /// reached is committed, also where it is given back.
+    /// reached is committed, also where it is given back. One that is only about to begin looks for its start again.
     pub(super) fn begin_anew(
         &mut self,
         now: Duration,
@@ -394,24 +399,36 @@ impl Member {
         offset: i64,
         port: &mut impl Port,
     ) {
+        let is_in = self.is_in();
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         port.forget_finished(&lane.id);
-        match &mut lane.stage {
+        // That was about the old one.
+        (lane.refused, lane.not_before, lane.failures) = (None, Duration::ZERO, (0, -1));
+        match &lane.stage {
             Stage::Ended { unfinished, .. } => {
                 lane.unfinished = *unfinished;
-                return self.end_anew(partition, offset);
+                self.end_anew(partition, offset);
             }
-            Stage::Ending(ending) if ending.restart.is_none() => {}
-            _ => self.seek(now, number, partition, offset, port),
-        }
-        match self.lanes.get_mut(partition) {
-            Some(Lane { stage: Stage::Ending(ending), .. }) => ending.anew = Some(offset),
-            Some(Lane { stage: Stage::Deciding(_), .. }) => {
+            Stage::Open | Stage::Ending(_) => {
+                let goes_on = !matches!(&lane.stage, Stage::Ending(ending) if ending.restart.is_none());
+                lane.anew = Some(offset);
+                if is_in && goes_on {
+                    self.seek(now, number, partition, offset, port);
+                }
+            }
+            _ if !lane.told => {
+                lane.stage = Stage::Finding { out_of_range: None };
+                lane.committed = None;
+                self.new_epoch(partition, port);
+            }
+            _ if is_in => {
+                lane.anew = Some(offset);
+                self.go_on_at(number, partition, offset, port);
                 if let Some(old) = self.renew(partition, port) {
                     port.report(Report::Revoked { lanes: vec![old], drained: true, drain: Duration::ZERO });
                 }
             }
-            _ => {}
+            _ => self.end_anew(partition, offset),
         }
     }
 
@@ -422,9 +439,12 @@ impl Member {
         if let Stage::Deciding(found) = &mut lane.stage {
             found.from = From::Beginning;
         }
-        if !std::mem::take(&mut lane.told) {
-            return None;
-        }
+        if std::mem::take(&mut lane.told) { self.new_epoch(partition, port) } else { None }
+    }
+
+    /// Answers which lane it was before.
+    fn new_epoch(&mut self, partition: &TopicPartition, port: &mut impl Port) -> Option<LaneId> {
+        let lane = self.lanes.get_mut(partition)?;
         self.last_epoch = Epoch(self.last_epoch.0 + 1);
         let new = LaneId { partition: partition.clone(), epoch: self.last_epoch };
         port.renew(&lane.id, &new);
@@ -478,7 +498,7 @@ impl Member {
             // Also one that was cancelled late (the process was suspended) gets time to end.
             let had_time = ending.cancelled.is_some_and(|since| now >= since + CANCEL_TIME);
             if had_time && now >= ending.deadline + grace {
-                stuck.push((lane.id.clone(), ending.since, ending.restart, ending.anew));
+                stuck.push((lane.id.clone(), ending.since, ending.restart, lane.anew));
             }
         }
         for (id, since, restart, anew) in stuck {
@@ -498,7 +518,7 @@ impl Member {
                     (Some(restart), Some(watermark)) => restart.stage(watermark),
                     _ => Stage::Ended { watermark, unfinished: 1 },
                 };
-                if let (None, Some(offset)) = (restart, anew) {
+                if let Some(offset) = anew {
                     self.end_anew(&id.partition, offset);
                 }
             }

@@ -1,6 +1,6 @@
 //! What is finished ahead of the watermark, on its way into commits and out of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -42,6 +42,11 @@ impl Maps {
         }
         // A newer one does no harm to the offset, and says of which log the records of the map are.
         (Position { leader_epoch: at.leader_epoch.max(leader_epoch), ..at }, map.text)
+    }
+
+    /// Of these topics nothing that was read holds any more.
+    pub(crate) fn forget_topics(&mut self, topics: &BTreeSet<String>) {
+        self.read.retain(|partition, _| !topics.contains(&*partition.topic));
     }
 
     /// Whether a broker takes this text, as far as it is known.

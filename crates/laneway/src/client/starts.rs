@@ -188,7 +188,7 @@ impl Search {
                 result.ends.insert(want.partition.clone(), end.offset);
             }
             let found = self.find(want, &rules);
-            let is_new = self.begins_anew(&want.partition, &rules);
+            let is_new = self.begins_anew(&want.partition, &rules).unwrap_or(true);
             if let (None, false, Ok(Some((position, metadata)))) =
                 (want.out_of_range, is_new, answer(&self.committed, &want.partition, "its committed offset"))
                 && !(metadata.is_empty() || is_mark(&metadata))
@@ -215,10 +215,14 @@ impl Search {
         result
     }
 
-    fn begins_anew(&self, partition: &TopicPartition, rules: &Rules<'_>) -> bool {
-        let Some(mark) = rules.anew.get(&partition.topic) else { return false };
-        let committed = answer(&self.committed, partition, "its committed offset").ok().flatten();
-        committed.is_none_or(|(_, metadata)| Some(&metadata) != mark.as_ref())
+    /// Whether what is committed, or was wanted, may be a former topic's.
+    fn begins_anew(&self, partition: &TopicPartition, rules: &Rules<'_>) -> Result<bool, String> {
+        let Some(mark) = rules.anew.get(&partition.topic) else { return Ok(false) };
+        if self.given.is_some() {
+            return Ok(true);
+        }
+        let committed = answer(&self.committed, partition, "its committed offset")?;
+        Ok(committed.is_none_or(|(_, metadata)| Some(&metadata) != mark.as_ref()))
     }
 
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &TopicPartition> {
@@ -229,7 +233,7 @@ impl Search {
         let partition = &want.partition;
         let is_retry = rules.retries.delay_in(&partition.topic).is_some();
         let reset = if is_retry { Reset::Earliest } else { rules.reset };
-        if self.begins_anew(partition, rules) {
+        if self.begins_anew(partition, rules)? {
             let log = self.log(partition)?;
             return Ok(Found { position: Position::at(log.start), from: From::Beginning, missing: 0 });
         }

@@ -53,7 +53,8 @@ impl TopicIds {
 
 /// Whether a commit's metadata only says of which topic it is.
 pub(crate) fn is_mark(metadata: &str) -> bool {
-    metadata.starts_with(MARK)
+    let id = metadata.strip_prefix(MARK);
+    id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// No offset map begins so.
@@ -93,6 +94,7 @@ mod tests {
         assert!(ids.is_doubtful("t", now) && !ids.is_doubtful("u", now) && ids.mark("u", now).is_none());
         let mark = ids.mark("t", now).unwrap();
         assert!(is_mark(&mark) && mark.ends_with("0002"), "{mark}");
+        assert!(!is_mark("#") && !is_mark("#somebody else's") && !is_mark(&mark.replace('2', "x")));
         let later = now + LATE;
         assert!(!ids.is_doubtful("t", later), "whoever reads it has learnt it by then");
         assert_eq!(ids.mark("t", later), Some(mark), "another one may have learnt it later");

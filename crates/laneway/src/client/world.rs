@@ -156,6 +156,7 @@ impl World {
         if !made_again.is_empty() {
             self.forget_in_fetcher(&made_again);
         }
+        self.maps.forget_topics(&made_again);
         self.ended.retain(|partition, _| !made_again.contains(&*partition.topic));
         self.ends.retain(|partition, _| !made_again.contains(&*partition.topic));
         for topic in &made_again {

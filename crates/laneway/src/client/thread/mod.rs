@@ -20,9 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use laneway_core::{
-    Found, From, Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns,
-};
+use laneway_core::{Input, LaneId, Member, Port, Protocol, Reset, Settings, TopicPartition, Turns};
 
 use crate::client::asker::Asker;
 use crate::client::board::{Board, Shown, ShownLane};
@@ -155,8 +153,6 @@ struct ClientThread {
     in_vain: InVain,
     /// When clients may be told again where there are brokers.
     next_brokers: Instant,
-    /// The last search, and what it found: which topics those are may be told after it.
-    searched: (u64, BTreeSet<TopicPartition>),
     stalls: Stalls,
     /// Of which subscription the topics were seen when it began.
     known_of: Option<u64>,
@@ -278,7 +274,6 @@ impl ClientThread {
             broken: Broken::default(),
             in_vain: InVain::default(),
             next_brokers: now + anew::BROKERS_TOLD,
-            searched: (0, BTreeSet::new()),
             stalls: Stalls::new(setup.stall),
             known_of: None,
         })
@@ -510,13 +505,7 @@ impl ClientThread {
             self.topics.look();
         }
         let is_in_vain = result.refused.is_none() && result.found.iter().all(|(_, found)| found.is_err());
-        // Whatever topic they are of.
-        let is_right =
-            |found: &Result<Found, String>| found.as_ref().is_ok_and(|found| found.from == From::Beginning);
-        let found = result.found.iter().filter(|(_, found)| is_right(found));
-        let found: BTreeSet<_> = found.map(|(partition, _)| partition.clone()).collect();
-        self.searched = (result.token, found);
-        self.begin_anew(&result.made_again, result.token);
+        self.begin_anew(&result.made_again);
         self.input(Input::Starts { token: result.token, found: result.found });
         self.has_searched(is_in_vain);
     }

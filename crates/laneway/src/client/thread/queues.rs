@@ -77,7 +77,7 @@ impl ClientThread {
             (Err(_), None) => return,
         };
         let made_again = self.world.note_topic_ids(&ids);
-        self.begin_anew(&made_again, token);
+        self.begin_anew(&made_again);
         if let Some((lane, end, said)) = pending
             && !made_again.contains(&*lane.partition.topic)
             && self.is_running(&lane)
@@ -91,17 +91,11 @@ impl ClientThread {
         self.member.lanes().any(|(id, stage, _)| id == lane && stage == LaneStage::Running)
     }
 
-    /// Lanes of topics that were made again go on at their beginning, in new epochs; but for those that are only about to
-    /// begin, where the search that told of it has found that. All at once: whatever is committed from now on is of the new
-    /// ones.
-    pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>, token: u64) {
-        let (search, found) = &self.searched;
-        let begins = |lane: &LaneId| {
-            token == *search && found.contains(&lane.partition) && !self.world.told.contains(lane)
-        };
-        let is_old = |lane: &&LaneId| topics.contains(&*lane.partition.topic) && !begins(lane);
-        let lanes = self.member.lanes().map(|(lane, ..)| lane).filter(is_old);
-        let partitions: BTreeSet<_> = lanes.map(|lane| lane.partition.clone()).collect();
+    /// Lanes of topics that were made again go on at their beginning, in new epochs. All at once: whatever is committed from
+    /// now on is of the new ones.
+    pub(super) fn begin_anew(&mut self, topics: &BTreeSet<String>) {
+        let lanes = self.member.lanes().map(|(lane, ..)| &lane.partition);
+        let partitions: BTreeSet<_> = lanes.filter(|it| topics.contains(&*it.topic)).cloned().collect();
         if partitions.is_empty() {
             return;
         }
