@@ -165,11 +165,10 @@ fn endure(protocol: Protocol, time: Duration) {
         broken.push(format!("{partition} was silent for {:?}, longer than {SILENCE:?}", silence.length));
     }
     if !(report.is_ok() && broken.is_empty()) {
-        println!(
-            "the history is kept in {}; the member that stayed said: {:#?}",
-            file.display(),
-            stays.stderr()
-        );
+        let log = file.with_extension("log");
+        std::fs::copy(kafka.log(), &log).ok();
+        println!("the member that stayed said: {:#?}", stays.stderr());
+        println!("the history is kept in {}, the broker's log in {}", file.display(), log.display());
     }
     report.assert_ok();
     assert!(broken.is_empty(), "BROKEN: {}", broken.join("; "));
