@@ -559,7 +559,9 @@ impl Port for World {
     }
 
     fn renew(&mut self, old: &LaneId, new: &LaneId) {
-        if self.paused.contains(old) {
+        // Nothing is committed for the old one any more.
+        self.void.remove(old);
+        if self.paused.remove(old) {
             self.paused.insert(new.clone());
         }
     }
