@@ -312,14 +312,7 @@ mod tests {
 
     /// A member whose lane has ended in a hold, and whose last commit has no answer long after the deadline.
     fn held(protocol: Protocol) -> (Member, Silent, TopicPartition) {
-        let (drain, grace) = (10 * SECOND, 2 * SECOND);
-        let mut member =
-            Member::new(Settings { protocol, is_static: false, drain, grace, commit_interval: SECOND });
-        let (mut port, partition) = (Silent::default(), TopicPartition::new("t", 0));
-        member.input(Duration::ZERO, Input::Join, &mut port);
-        member.input(Duration::ZERO, Input::Assign(vec![partition.clone()]), &mut port);
-        let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
-        member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
+        let (mut member, mut port, partition) = reading(protocol);
         let revoke = Input::Revoke { partitions: vec![partition.clone()], lost: false };
         member.input(SECOND, revoke, &mut port);
         let (lane, watermark) = (port.opened[0].clone(), Position::at(7));
@@ -335,9 +328,8 @@ mod tests {
     }
 
     /// A member that was assigned a partition, and looks for its start.
-    fn starting() -> (Member, Silent, TopicPartition) {
+    fn starting(protocol: Protocol) -> (Member, Silent, TopicPartition) {
         let (drain, grace) = (10 * SECOND, 2 * SECOND);
-        let protocol = Protocol::Cooperative;
         let mut member =
             Member::new(Settings { protocol, is_static: false, drain, grace, commit_interval: SECOND });
         let (mut port, partition) = (Silent::default(), TopicPartition::new("t", 0));
@@ -347,8 +339,8 @@ mod tests {
     }
 
     /// Likewise, whose lane has begun at 5.
-    fn reading() -> (Member, Silent, TopicPartition) {
-        let (mut member, mut port, partition) = starting();
+    fn reading(protocol: Protocol) -> (Member, Silent, TopicPartition) {
+        let (mut member, mut port, partition) = starting(protocol);
         let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];
         member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
         (member, port, partition)
@@ -360,7 +352,7 @@ mod tests {
 
     #[test]
     fn in_a_partition_that_is_another_one_by_now_a_lane_begins_in_a_new_epoch() {
-        let (mut member, mut port, partition) = reading();
+        let (mut member, mut port, partition) = reading(Protocol::Cooperative);
         let old = port.opened[0].clone();
         member.input(SECOND, anew(&partition), &mut port);
         port.reports.clear();
@@ -380,7 +372,7 @@ mod tests {
 
     #[test]
     fn what_a_lane_reached_in_a_partition_that_is_another_one_by_now_is_not_committed_by_a_stop_either() {
-        let (mut member, mut port, partition) = reading();
+        let (mut member, mut port, partition) = reading(Protocol::Cooperative);
         member.input(SECOND, Input::Stop, &mut port);
         port.offsets.clear();
         member.input(SECOND, anew(&partition), &mut port);
@@ -393,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_was_found_of_a_partition_that_is_another_one_by_now_is_looked_for_again() {
-        let (mut member, mut port, partition) = starting();
+        let (mut member, mut port, partition) = starting(Protocol::Cooperative);
         let first = port.search;
         member.input(Duration::ZERO, anew(&partition), &mut port);
         let found = vec![(partition.clone(), Ok(Found::committed(Position::at(5))))];

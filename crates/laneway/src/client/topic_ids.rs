@@ -42,8 +42,9 @@ impl TopicIds {
     /// What is committed as metadata with offsets of a topic that was made again not long ago, in the place of a map: of
     /// which topic they are. Longer than anybody may doubt it, who can have learnt of it later.
     pub(crate) fn mark(&self, topic: &str, now: Instant) -> Option<String> {
-        let id = self.known.get(topic)?;
-        self.was_made_again_within(topic, 3 * LATE, now).then(|| format!("{MARK}{id}"))
+        // First, as it is asked for each partition of each commit, and hardly any topic was.
+        let is_new = self.was_made_again_within(topic, 3 * LATE, now);
+        self.known.get(topic).filter(|_| is_new).map(|id| format!("{MARK}{id}"))
     }
 
     fn was_made_again_within(&self, topic: &str, time: Duration, now: Instant) -> bool {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use laneway::{Consumer, Error, Handle, OffsetReset, Outcome, Protocol, Record, Summary, TopicPartition};
+use laneway::{
+    Builder, Consumer, Error, Handle, OffsetReset, Outcome, Protocol, Record, Summary, TopicPartition,
+};
 use laneway_testing::{Admin, Producer, try_wait_until, unique, wait_until};
 
 use crate::support::{PROTOCOLS, runtime};
@@ -27,18 +29,8 @@ impl Reading {
         make(&admin(cluster), &topic, vec![1, 2]);
         let (seen, said) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(Mutex::new(String::new())));
         let epoch = Arc::new(Mutex::new(None));
-        let (noted, newest, told) = (seen.clone(), epoch.clone(), said.clone());
-        let consumer = Consumer::builder()
-            .brokers(cluster.brokers())
-            .group(unique("group"))
-            .topics([&topic])
-            .protocol(protocol)
-            .offset_reset(OffsetReset::Earliest)
-            .property("topic.metadata.refresh.interval.ms", "500")
-            .property("reconnect.backoff.max.ms", "500")
-            .on_event(move |event| told.lock().unwrap().push_str(&format!("{event:?}\n")))
-            .build()
-            .expect("a consumer");
+        let (noted, newest) = (seen.clone(), epoch.clone());
+        let consumer = reader(cluster, &topic, &said).protocol(protocol).build().expect("a consumer");
         let handle = consumer.handle();
         let note = move |record: Record| {
             let payload = String::from_utf8_lossy(record.payload().unwrap_or_default()).into_owned();
@@ -66,6 +58,19 @@ impl Reading {
     fn times(&self, payload: &str) -> u32 {
         self.seen.lock().unwrap().get(payload).copied().unwrap_or_default()
     }
+}
+
+/// Reads the topic in a group of its own, looks for topics often, and keeps what it says.
+fn reader(cluster: &Cluster, topic: &str, said: &Arc<Mutex<String>>) -> Builder {
+    let told = said.clone();
+    Consumer::builder()
+        .brokers(cluster.brokers())
+        .group(unique("group"))
+        .topics([topic])
+        .offset_reset(OffsetReset::Earliest)
+        .property("topic.metadata.refresh.interval.ms", "500")
+        .property("reconnect.backoff.max.ms", "500")
+        .on_event(move |event| told.lock().unwrap().push_str(&format!("{event:?}\n")))
 }
 
 fn admin(cluster: &Cluster) -> Admin {
@@ -113,18 +118,7 @@ fn dead_letters_go_to_a_topic_that_is_made_again_on_another_node_after_its_leade
     make(&admin(&cluster), &topic, vec![3, 2]);
     make(&admin(&cluster), &dead, vec![1, 2]);
     let said = Arc::new(Mutex::new(String::new()));
-    let told = said.clone();
-    let consumer = Consumer::builder()
-        .brokers(cluster.brokers())
-        .group(unique("group"))
-        .topics([&topic])
-        .offset_reset(OffsetReset::Earliest)
-        .dead_letters(&dead)
-        .property("topic.metadata.refresh.interval.ms", "500")
-        .property("reconnect.backoff.max.ms", "500")
-        .on_event(move |event| told.lock().unwrap().push_str(&format!("{event:?}\n")))
-        .build()
-        .expect("a consumer");
+    let consumer = reader(&cluster, &topic, &said).dead_letters(&dead).build().expect("a consumer");
     let handle = consumer.handle();
     let give_up = |_: Record| std::future::ready(Outcome::DeadLetter { reason: "of no use".into() });
     let run = runtime().spawn(consumer.run(give_up));

@@ -103,8 +103,7 @@ fn what_was_finished_of_the_old_topic_is_in_no_commit_of_the_new_one() {
 #[test]
 fn a_topic_that_was_just_made_again_is_read_once_by_all_members_together() {
     for protocol in PROTOCOLS {
-        let Some(scene) = Scene::new("made", 2, protocol) else { return };
-        let first = Run::start_in(scene, Some(protocol), 20, None, 0);
+        let Some(first) = Run::start(Some(protocol), 20) else { return };
         let second = Second::start(&first, protocol);
         first.make_again(20);
         second.wait(&first, "both know of it", || {
@@ -133,8 +132,7 @@ fn a_topic_that_was_just_made_again_is_read_once_by_all_members_together() {
 #[test]
 fn what_is_committed_of_a_topic_that_was_just_made_again_is_not_taken_for_its_own_if_it_does_not_say_so() {
     for protocol in PROTOCOLS {
-        let Some(scene) = Scene::new("made", 2, protocol) else { return };
-        let first = Run::start_in(scene, Some(protocol), 20, None, 0);
+        let Some(first) = Run::start(Some(protocol), 20) else { return };
         let unaware = Unaware::join(&first, protocol);
         first.make_again(20);
         first.wait_to_hear("made again");
