@@ -139,7 +139,7 @@ impl Admin {
     /// # Errors
     /// When it exists, the name or a configuration is refused, or no broker answers.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), Error> {
-        self.client.create_topic(name, partitions, &[], configs)?;
+        patiently(|| self.client.create_topic(name, partitions, &[], configs))?;
         self.wait_for_partitions(name, partitions)
     }
 
@@ -163,7 +163,7 @@ impl Admin {
     ) -> Result<(), Error> {
         let partitions = i32::try_from(replicas.len())
             .map_err(|_| Error::new(format!("topic {name} with {} partitions", replicas.len())))?;
-        self.client.create_topic(name, partitions, replicas, configs)?;
+        patiently(|| self.client.create_topic(name, partitions, replicas, configs))?;
         self.wait_for_partitions(name, partitions)
     }
 
@@ -325,7 +325,8 @@ impl Admin {
 }
 
 /// Asks again, for a while, when the answer is that the broker is not ready: a coordinator loads its groups after
-/// a start, and when the first group of all is made.
+/// a start, and when the first group of all is made; a controller on a busy machine may not have heard of its brokers
+/// for a moment, and then knows of too few for a topic's replicas.
 fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -338,7 +339,8 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     }
 }
 
-const NOT_READY: [i32; 7] = [
+const NOT_READY: [i32; 8] = [
+    code::INVALID_REPLICATION_FACTOR,
     code::LEADER_NOT_AVAILABLE,
     code::NOT_LEADER_OR_FOLLOWER,
     code::COORDINATOR_LOAD_IN_PROGRESS,

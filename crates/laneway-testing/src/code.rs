@@ -38,6 +38,7 @@ mod errors {
     pub const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
     pub const GROUP_AUTHORIZATION_FAILED: i32 = 30;
     pub const TOPIC_ALREADY_EXISTS: i32 = 36;
+    pub const INVALID_REPLICATION_FACTOR: i32 = 38;
     pub const INVALID_REQUEST: i32 = 42;
     pub const FENCED_LEADER_EPOCH: i32 = 74;
     pub const UNKNOWN_LEADER_EPOCH: i32 = 75;

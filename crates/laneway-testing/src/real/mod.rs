@@ -247,6 +247,9 @@ impl State {
             .arg(format!("-Djava.io.tmpdir={}", directory.path().display()))
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .arg("-Dorg.slf4j.simpleLogger.showDateTime=true")
+            .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
+            // Who joins a group, who leaves, and why: what a test that failed is understood by.
+            .arg("-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.group=info")
             .arg("-cp")
             .arg(self.libs.join("*"))
             .arg(class)
