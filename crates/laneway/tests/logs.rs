@@ -2,6 +2,7 @@
 //! damaged batch.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod logged;
 #[path = "real/support.rs"]
 #[allow(dead_code)]
 mod support;

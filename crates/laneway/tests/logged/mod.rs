@@ -1,7 +1,12 @@
 //! What is logged, kept.
+#![allow(dead_code, reason = "each of the tests keeps it in one way")]
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Everything that was logged.
 pub(crate) fn logs() -> MutexGuard<'static, String> {
@@ -11,11 +16,29 @@ pub(crate) fn logs() -> MutexGuard<'static, String> {
 
 /// Keeps from now on what is logged.
 pub(crate) fn keep() {
-    tracing::subscriber::set_global_default(Keeper).expect("no subscriber but this one");
+    keep_by(|line| {
+        let mut logs = logs();
+        logs.push_str(line);
+        logs.push('\n');
+    });
+}
+
+/// Likewise, in a file of which each line begins with the seconds since 1970.
+pub(crate) fn keep_in(file: &Path) {
+    let file = File::create(file).expect("a file for what is logged");
+    keep_by(move |line| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // One write for each line: threads take turns by themselves.
+        let _ = (&file).write_all(format!("{:.3} {line}\n", now.as_secs_f64()).as_bytes());
+    });
+}
+
+fn keep_by(keep: impl Fn(&str) + Send + Sync + 'static) {
+    tracing::subscriber::set_global_default(Keeper(keep)).expect("no subscriber but this one");
 }
 
 /// Keeps what is logged.
-struct Keeper;
+struct Keeper<F>(F);
 
 struct Line(String);
 
@@ -25,7 +48,7 @@ impl tracing::field::Visit for Line {
     }
 }
 
-impl tracing::Subscriber for Keeper {
+impl<F: Fn(&str) + Send + Sync + 'static> tracing::Subscriber for Keeper<F> {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -41,9 +64,7 @@ impl tracing::Subscriber for Keeper {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        let mut logs = logs();
-        logs.push_str(&line.0);
-        logs.push('\n');
+        (self.0)(&line.0);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

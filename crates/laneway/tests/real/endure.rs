@@ -83,10 +83,13 @@ fn repeated_in_peace(history: &History) -> (usize, usize) {
 
 fn endure(protocol: Protocol, time: Duration) {
     let Some(kafka) = own_kafka() else { return };
-    let file = std::env::temp_dir().join(unique("laneway-endure"));
+    let kept = std::env::temp_dir().join(unique("laneway-endure"));
+    std::fs::create_dir(&kept).expect("a directory");
+    let file = kept.join("history");
     let recorder = Recorder::to_file(&file).expect("a history file");
     let scene = Scene::on(&kafka, "endure", 12, protocol, recorder, Some(file.clone()));
-    let spec = Spec { work: Work::Sleep(Duration::from_millis(1)), ..Spec::default() };
+    let work = Work::Sleep(Duration::from_millis(1));
+    let spec = Spec { work, logs: Some(kept.clone()), ..Spec::default() };
     let stays = scene.process("stays", &spec);
     let traffic = scene.traffic(200);
     let mut others: Vec<(Instant, Process)> = Vec::new();
@@ -165,14 +168,12 @@ fn endure(protocol: Protocol, time: Duration) {
         broken.push(format!("{partition} was silent for {:?}, longer than {SILENCE:?}", silence.length));
     }
     if !(report.is_ok() && broken.is_empty()) {
-        let log = file.with_extension("log");
-        std::fs::copy(kafka.log(), &log).ok();
-        println!("the member that stayed said: {:#?}", stays.stderr());
-        println!("the history is kept in {}, the broker's log in {}", file.display(), log.display());
+        std::fs::copy(kafka.log(), kept.join("broker.log")).ok();
+        println!("the history is kept in {}, with what broker and members logged", kept.display());
     }
     report.assert_ok();
     assert!(broken.is_empty(), "BROKEN: {}", broken.join("; "));
-    std::fs::remove_file(&file).ok();
+    std::fs::remove_dir_all(&kept).ok();
     println!("HELD");
 }
 

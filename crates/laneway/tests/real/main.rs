@@ -11,6 +11,8 @@ mod hooks;
 mod keyed;
 mod keyed_prove;
 mod lanes;
+#[path = "../logged/mod.rs"]
+mod logged;
 mod made_again;
 mod memory;
 mod moves;

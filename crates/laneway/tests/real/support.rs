@@ -55,6 +55,8 @@ pub(crate) struct Spec {
     pub(crate) membership_refresh: Option<Duration>,
     /// What it reads, if not the scene's topic.
     pub(crate) topics: Option<String>,
+    /// Where a process keeps what it logs, librdkafka's doings in the group included: `NAME.log`.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// What a handler does with a record.
@@ -90,6 +92,7 @@ impl Default for Spec {
             instance: None,
             membership_refresh: None,
             topics: None,
+            logs: None,
         }
     }
 }
@@ -223,6 +226,10 @@ impl Scene {
             spec.instance.clone().unwrap_or_default(),
         ];
         words.extend(spec.properties.iter().map(|(key, value)| format!("{key}={value}")));
+        if let Some(logs) = &spec.logs {
+            words.push("debug=cgrp".to_owned());
+            command.env(LOGS, logs.join(name).with_extension("log"));
+        }
         command
             .args(["--exact", "member_process", "--ignored", "--nocapture", "--test-threads=1"])
             .env(MEMBER, words.join("\t"));
@@ -493,6 +500,9 @@ pub(crate) fn run_member_process() {
     else {
         panic!("{MEMBER} has {} words", words.len());
     };
+    if let Some(file) = std::env::var_os(LOGS) {
+        crate::logged::keep_in(Path::new(&file));
+    }
     let milliseconds = |text: &str| Duration::from_millis(text.parse().expect("milliseconds"));
     let time = milliseconds(work);
     let work = match partition.parse().expect("a partition") {
@@ -543,3 +553,4 @@ pub(crate) fn run_member_process() {
 }
 
 const MEMBER: &str = "LANEWAY_TEST_MEMBER";
+const LOGS: &str = "LANEWAY_TEST_LOGS";
