@@ -8,7 +8,8 @@ use std::future::Future;
 use laneway_core::{Place, Ticket};
 
 use super::attempt::{Answer, Job};
-use super::task::{Item, Running};
+use super::task::Running;
+use super::unit::Item;
 use super::{LaneMessage, LaneShared};
 use crate::ordering::Ordering;
 use crate::record::{Batch, OwnedRecord, Record};

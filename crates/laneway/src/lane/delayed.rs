@@ -9,7 +9,8 @@ use laneway_core::{Failed, Ticket};
 
 use super::LaneMessage;
 use super::attempt::{Answer, Job};
-use super::task::{Item, Running};
+use super::task::Running;
+use super::unit::Item;
 use crate::record::{Batch, Record};
 
 /// Records that are not due yet.

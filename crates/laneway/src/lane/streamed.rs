@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::memory::{NATIVE, Room};
-use super::task::EndGuard;
+use super::message::EndGuard;
 use super::window::{Chunk, Window};
 use super::{Appetite, Finished, Lane, LaneMessage, LaneShared, Memory, Order, Tell, hooked};
 use crate::fetcher::PartitionQueue;

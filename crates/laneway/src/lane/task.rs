@@ -11,39 +11,15 @@ use laneway_core::{LaneId, Place, Position, Schedule, Ticket};
 use super::aside::Aside;
 use super::attempt::{Answer, Job, attempt, contained, outcome_of, panic_text};
 use super::delayed::{DELAYED_AT_ONCE, Delayed};
-use super::failures::Tried;
+use super::message::EndGuard;
 use super::slots::Slots;
+use super::unit::{Call, Item, Unit};
 use super::work::Work;
-use super::{Appetite, FALLBACK_TICK, Finished, Held, LaneShared, Order, Quota, hooked};
+use super::{Appetite, FALLBACK_TICK, Finished, Held, LaneMessage, LaneShared, Order, Quota, Tell, hooked};
 use crate::fetcher::{FetchError, FetchErrorKind, PartitionQueue};
 use crate::handler::{Closing, Handler};
 use crate::ordering::Ordering;
 use crate::record::{Batch, COPIED, LentRecords, Record};
-
-/// What a lane tells the client thread.
-#[derive(Debug)]
-pub(crate) enum LaneMessage {
-    /// The lane's queue failed: it reads nothing more until it is opened again.
-    QueueFailed(LaneId, FetchError),
-    /// Something that people want to know of a record: it failed and is tried again, is skipped, takes long.
-    Told(String),
-    /// A record was given up, and the consumer is to stop for it.
-    GaveUp(String),
-    /// The handler is at a record for longer than is allowed.
-    Stalled { lane: LaneId, offset: i64, key: Option<Vec<u8>>, age: Duration },
-    /// The lane has ended: nothing of it is running, its queue is gone.
-    Ended { lane: LaneId, watermark: Position, unfinished: u64 },
-    /// The stream of the lane was dropped while the lane is to go on.
-    LetGo(LaneId),
-    /// As many records as wanted were finished.
-    CountReached,
-    /// The lane was told to drop its queue, and has.
-    QueueClosed(LaneId),
-    /// Something further back is to be read again.
-    GoBack(LaneId),
-    /// More may be fetched ahead than was thought: who reads must be looked at.
-    Crowded,
-}
 
 /// What a lane is made of.
 pub(crate) struct Lane {
@@ -56,32 +32,6 @@ pub(crate) struct Lane {
     pub(crate) work: Arc<Work>,
     pub(crate) quota: Option<Arc<Quota>>,
     pub(crate) tell: Tell,
-}
-
-/// Reaches the client thread.
-pub(crate) type Tell = Arc<dyn Fn(LaneMessage) + Send + Sync>;
-
-/// Says that the lane has ended, however it does: also when its runtime is shut down under it.
-pub(super) struct EndGuard {
-    shared: Arc<LaneShared>,
-    tell: Tell,
-}
-
-impl EndGuard {
-    pub(super) fn new(shared: &Arc<LaneShared>, tell: &Tell) -> Self {
-        Self { shared: shared.clone(), tell: tell.clone() }
-    }
-}
-
-impl Drop for EndGuard {
-    fn drop(&mut self) {
-        drop(self.shared.reading.take_given());
-        (self.tell)(LaneMessage::Ended {
-            lane: self.shared.id.clone(),
-            watermark: self.shared.watermark(),
-            unfinished: self.shared.in_flight(),
-        });
-    }
 }
 
 impl Lane {
@@ -167,67 +117,6 @@ impl Lane {
 
 fn closing(shared: &LaneShared) -> Closing {
     Closing { deadline: shared.deadline(), lost: shared.is_lost() }
-}
-
-/// A record on its way through the lane.
-pub(super) struct Item {
-    pub(super) record: Record,
-    pub(super) ticket: Ticket,
-    /// It counts among those that are handed out, where their number is limited.
-    pub(super) is_counted: bool,
-    pub(super) tried: Option<Box<Tried>>,
-}
-
-impl Item {
-    /// What it takes of the budget.
-    pub(super) fn cost(&self) -> u64 {
-        self.record.cost()
-    }
-
-    /// Copies the record out of what it was fetched with, and counts the difference in what the lane holds.
-    pub(super) fn detach(&mut self, held: &mut Held) {
-        let cost = self.cost();
-        self.record = self.record.detached();
-        held.bytes = held.bytes - cost + self.cost();
-    }
-}
-
-/// Records that are worked on together, and where each belongs.
-pub(super) enum Unit {
-    One(Item, Place),
-    Many(Vec<(Item, Place)>),
-    /// It is on its way to the dead letters, or to a retry topic.
-    Letter(Item, Place),
-}
-
-/// A unit that did not finish at once.
-pub(super) struct Call {
-    pub(super) unit: Unit,
-    pub(super) since: Duration,
-    /// How often it was told that it takes long.
-    pub(super) told: u32,
-    /// It was told that it takes longer than is allowed.
-    pub(super) is_stalled: bool,
-}
-
-impl Unit {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::One(..) | Self::Letter(..) => 1,
-            Self::Many(items) => items.len(),
-        }
-    }
-
-    pub(super) fn is_letter(&self) -> bool {
-        matches!(self, Self::Letter(..))
-    }
-
-    pub(super) fn first(&self) -> Option<&Record> {
-        match self {
-            Self::One(item, _) | Self::Letter(item, _) => Some(&item.record),
-            Self::Many(items) => items.first().map(|(item, _)| &item.record),
-        }
-    }
 }
 
 /// A lane that runs.

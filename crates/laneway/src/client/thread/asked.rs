@@ -197,9 +197,9 @@ fn offsets<T>(found: &Found<T>, offset: impl Fn(&T) -> Option<i64>) -> Result<Of
 
 /// The native token of a handle's question: 3 modulo 4, as neither a search's nor that for ends (which is 3) is.
 fn token_of(number: u64) -> u64 {
-    number * 4 + super::ENDS_TOKEN
+    number * 4 + super::ends::ENDS_TOKEN
 }
 
 fn is_of_a_handle(token: u64) -> bool {
-    token > super::ENDS_TOKEN && token % 4 == super::ENDS_TOKEN
+    token > super::ends::ENDS_TOKEN && token % 4 == super::ends::ENDS_TOKEN
 }

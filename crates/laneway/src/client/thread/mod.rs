@@ -4,6 +4,7 @@ mod anew;
 mod asked;
 mod broken;
 mod by_hand;
+mod ends;
 mod errors;
 mod protocol;
 mod queues;
@@ -28,7 +29,7 @@ use crate::client::by_hand::ByHand;
 use crate::client::mailbox::{Mailbox, Message};
 use crate::client::maps::Maps;
 use crate::client::reaper::Reaper;
-use crate::client::starts::{self, SearchResult};
+use crate::client::starts::SearchResult;
 use crate::client::topic_ids::TopicIds;
 use crate::client::topics::{Patterns, TopicWatch};
 use crate::client::world::{Fixed, Spawn, World};
@@ -53,7 +54,7 @@ use crate::fetcher::{Fetcher, FetcherEvent};
 use crate::hooks::After;
 use crate::lane::{LaneMessage, Order, Quota, Tell, Work};
 use crate::properties::Clients;
-use crate::sys::{Client, KafkaError, NativeEvent, OffsetSpec, codes};
+use crate::sys::{Client, NativeEvent, codes};
 
 /// Everything a consumer runs with.
 pub(crate) struct Setup {
@@ -510,21 +511,6 @@ impl ClientThread {
         self.has_searched(is_in_vain);
     }
 
-    fn on_ends(&mut self, ends: &[(TopicPartition, laneway_core::Position, Option<KafkaError>)]) {
-        let ends: HashMap<&TopicPartition, i64> = ends
-            .iter()
-            .filter(|(_, _, error)| error.is_none())
-            .map(|(of, end, _)| (of, end.offset))
-            .collect();
-        for (lane, shared) in &self.world.lanes {
-            if let Some(end) = ends.get(&lane.partition) {
-                shared.end.store(*end, Ordering::Relaxed);
-                self.world.ends.entry(lane.partition.clone()).or_insert(*end);
-            }
-        }
-        self.look_for_silent_lanes(&ends);
-    }
-
     /// I6: a record that came round its partition's queue is counted and fetched again.
     fn on_stray(&mut self, partition: TopicPartition, offset: i64) {
         self.strays += 1;
@@ -569,13 +555,7 @@ impl ClientThread {
             );
             self.world.trouble.get_or_insert((ErrorKind::NoBroker, message));
         }
-        if self.exit_at_end && self.stop.is_none() && self.is_at_end(now) {
-            self.begin_stop(StopReason::AtEnd);
-        }
-        if lanes_open && now >= self.next_ends {
-            self.next_ends = now + ENDS_INTERVAL;
-            self.ask_for_ends();
-        }
+        self.look_at_ends(now);
         self.show();
     }
 
@@ -595,42 +575,6 @@ impl ClientThread {
                 self.event(Event::Error { message });
             }
         }
-    }
-
-    /// Everything that is held is finished up to the end that it had when it was assigned.
-    fn is_at_end(&mut self, now: Instant) -> bool {
-        if !self.member.is_in() || !self.member.is_settled() {
-            self.idle_since = None;
-            return false;
-        }
-        if self.member.lanes().next().is_none() {
-            let assigned_once = match self.protocol {
-                Protocol::Consumer => self.world.member_is_known(),
-                _ => self.member.totals().rebalances > 0,
-            };
-            let since = *self.idle_since.get_or_insert(now);
-            return assigned_once && now.duration_since(since) >= IDLE_PATIENCE;
-        }
-        self.idle_since = None;
-        self.world.lanes.iter().all(|(lane, shared)| {
-            self.world.ends.get(&lane.partition).is_some_and(|end| shared.watermark().offset >= *end)
-        })
-    }
-
-    fn ask_for_ends(&self) {
-        let lanes = self.world.lanes.keys();
-        let wanted: Vec<_> = lanes.map(|lane| (lane.partition.clone(), OffsetSpec::Latest)).collect();
-        let read_committed = self.world.fixed.clients.read_committed;
-        let asker = &self.world.asker;
-        // The next time will do where this one can't be asked.
-        let asked = asker.client().list_offsets(
-            &wanted,
-            read_committed,
-            asker.answers(),
-            ENDS_TOKEN,
-            starts::TIMEOUT,
-        );
-        asked.ok();
     }
 
     fn show(&mut self) {
@@ -744,16 +688,10 @@ const TICK: Duration = Duration::from_millis(100);
 const LEAVING_TICK: Duration = Duration::from_millis(10);
 /// How soon it does where more may be fetched ahead than was thought.
 const CROWDED_TICK: Duration = Duration::from_millis(5);
-/// How often the logs' ends are asked for, for the lag that is shown.
-const ENDS_INTERVAL: Duration = Duration::from_secs(5);
-/// The native token of that question; searches have tokens that are 0, 1 or 2 modulo 4, and handles higher ones.
-const ENDS_TOKEN: u64 = 3;
 /// How long no broker may be reached at the start.
 const NO_BROKER: Duration = Duration::from_secs(30);
 /// What is longer between two looks than this thread waits while no broker has been reached.
 const ASLEEP: Duration = Duration::from_secs(1);
-/// How long a member that is to end at the end may be without any lane.
-const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the native clients may take to be destroyed before they are left to it.
 const REAP: Duration = Duration::from_millis(1_000);
 /// How long before the end of a stop that is given up, on a machine that is busy.
