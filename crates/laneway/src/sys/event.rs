@@ -176,7 +176,7 @@ impl Event {
                     let info = *infos.add(index);
                     read_element(native::rd_kafka_ListOffsetsResultInfo_topic_partition(info), &mut names)
                 })
-                .map(|element| (element.partition.clone(), element.position(), element.error))
+                .map(told)
                 .collect()
         };
         Ok(found)
@@ -235,6 +235,15 @@ impl Drop for Event {
         // SAFETY: the event is live and ours, and this is its end.
         unsafe { native::rd_kafka_event_destroy(self.0.as_ptr()) }
     }
+}
+
+/// What was told of a partition. One whose leader does not answer keeps what librdkafka began with: no offset, and no
+/// error either (rdkafka_admin.c 4334). That is not "no such record", which is -1.
+fn told(element: Element) -> (TopicPartition, Position, Option<KafkaError>) {
+    let is_told = element.offset != NO_OFFSET;
+    let silent = || KafkaError::new(codes::_TIMED_OUT, "its leader did not answer");
+    let error = element.error.clone().or_else(|| (!is_told).then(silent));
+    (element.partition.clone(), element.position(), error)
 }
 
 /// A token as librdkafka carries it: a number in a pointer's place, never followed.

@@ -104,6 +104,26 @@ fn a_question_that_can_not_be_answered_is_an_error_with_its_token() {
     assert!(result.is_err() || result.is_ok_and(|found| found.iter().all(|(_, _, e)| e.is_some())));
 }
 
+/// Not "no such record": librdkafka tells neither an offset nor an error of it.
+#[test]
+fn a_leader_that_does_not_answer_is_an_error_of_its_partition() {
+    let cluster = MockCluster::new("t", 1);
+    let partition = TopicPartition::new("t", 0);
+    cluster.produce_plain(&partition, &["a"]);
+    let client = cluster.client(&[]);
+    let queue = client.new_queue();
+    // Who leads is known from the first question on.
+    let wanted = [(partition.clone(), OffsetSpec::AtTime(1))];
+    client.list_offsets(&wanted, false, &queue, 2, TIMEOUT).unwrap();
+    let NativeEvent::Offsets { token: 2, result: Ok(found) } = next(&queue) else { panic!() };
+    assert!(found.iter().all(|(_, _, error)| error.is_none()), "{found:?}");
+    cluster.slow(Duration::from_secs(3));
+    client.list_offsets(&wanted, false, &queue, 3, Duration::from_millis(500)).unwrap();
+    let NativeEvent::Offsets { token: 3, result: Ok(found) } = next(&queue) else { panic!() };
+    let [(of, _, Some(error))] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((of, error.code), (&partition, codes::_TIMED_OUT));
+}
+
 #[test]
 fn metadata_tells_topics_that_are_there_and_one_that_is_not() {
     let cluster = MockCluster::new("t", 3);
