@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::event::Event;
 use crate::failures::{GiveUp, StallAction, StormGuard};
 use crate::fetcher::Fetcher;
 use crate::hooks::{Hooks, LaneHooks};
+use crate::lane::panic_text;
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
 use crate::record::Record;
@@ -420,9 +422,10 @@ impl Builder {
         self
     }
 
-    /// Calls `sink` for everything that happens. It is called on the client thread and must return soon.
+    /// Calls `sink` for everything that happens. It is called on the client thread and must return soon. Where it panics
+    /// the log says so (`tracing`, as an error), and the consumer goes on.
     pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.on_event = Arc::new(sink);
+        self.on_event = Arc::new(move |event| tell(&sink, event));
         self
     }
 
@@ -574,6 +577,14 @@ impl Builder {
             return refuse(format!("a backoff from {first:?} to {longest:?}: from short to long is wanted"));
         }
         Ok(())
+    }
+}
+
+/// Calls the user's sink on the client thread, which must outlive it. Of a panic the log alone can tell, as the sink is what
+/// is told all else.
+fn tell(sink: &impl Fn(&Event), event: &Event) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| sink(event))) {
+        tracing::error!("the function for events panicked: {}; the event was {event:?}", panic_text(&*panic));
     }
 }
 

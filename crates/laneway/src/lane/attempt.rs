@@ -100,7 +100,8 @@ fn catching<T>(
     })
 }
 
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -23,6 +23,7 @@ mod window;
 mod work;
 
 use appetite::Appetite;
+pub(crate) use attempt::panic_text;
 pub(crate) use failures::{Failures, Tried};
 pub(crate) use finished::Finished;
 pub(crate) use hooked::watched;

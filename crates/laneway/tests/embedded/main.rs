@@ -6,9 +6,12 @@ mod by_hand;
 mod failures;
 mod handlers;
 mod hooks;
+#[path = "../logged/mod.rs"]
+mod logged;
 mod maps;
 mod memory;
 mod ordering;
+mod panics;
 mod parity;
 mod retry_topics;
 mod stalls;

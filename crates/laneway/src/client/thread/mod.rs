@@ -6,6 +6,7 @@ mod broken;
 mod by_hand;
 mod ends;
 mod errors;
+mod life;
 mod protocol;
 mod queues;
 mod rest;
@@ -96,7 +97,7 @@ pub(crate) fn spawn(
     received: Receiver<Message>,
     done: impl FnOnce(Ended) + Send + 'static,
 ) -> std::io::Result<()> {
-    let run = move || done(ClientThread::new(setup, mailbox, received).and_then(ClientThread::run));
+    let run = move || life::live(|| ClientThread::new(setup, mailbox, received), done);
     std::thread::Builder::new().name("laneway-client".into()).spawn(run)?;
     Ok(())
 }
@@ -280,7 +281,8 @@ impl ClientThread {
         })
     }
 
-    fn run(mut self) -> Ended {
+    /// Until the member is gone.
+    fn run(&mut self) {
         while !self.member.is_gone() {
             // However much lanes have to tell, all else has its turn.
             let has_more = (0..MOST_MESSAGES).all(|_| {
@@ -316,7 +318,8 @@ impl ClientThread {
                 std::thread::park_timeout(self.next_tick.saturating_duration_since(Instant::now()));
             }
         }
-        self.end()
+        self.answer_asked();
+        self.show();
     }
 
     fn input(&mut self, input: Input) {
@@ -631,8 +634,6 @@ impl ClientThread {
     }
 
     fn end(mut self) -> Ended {
-        self.answer_asked();
-        self.show();
         let totals = self.member.totals();
         let detached = self.member.detached() as u64;
         let reason = match (&self.failed, self.stop) {
