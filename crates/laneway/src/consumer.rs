@@ -116,8 +116,8 @@ impl Consumer {
     ///
     /// # Cancellation
     /// Dropping the future stops the consumer as [`Handle::stop`] does, without waiting for it.
-    pub async fn run<H: Handler>(self, handler: H) -> Result<Summary, Error> {
-        self.run_lanes(OneForAll(Arc::new(handler))).await
+    pub fn run<H: Handler>(self, handler: H) -> impl Future<Output = Result<Summary, Error>> {
+        self.run_lanes(OneForAll(Arc::new(handler)))
     }
 
     /// Like [`Consumer::run`], with a closure that is given batches.
@@ -134,13 +134,17 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Consumer::run`].
-    pub async fn run_batches<F, Fut, O>(self, batching: Batching, handle: F) -> Result<Summary, Error>
+    pub fn run_batches<F, Fut, O>(
+        self,
+        batching: Batching,
+        handle: F,
+    ) -> impl Future<Output = Result<Summary, Error>>
     where
         F: Fn(Vec<Record>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = O> + Send,
         O: IntoBatchOutcome,
     {
-        self.run(Batches::new(batching, handle)).await
+        self.run(Batches::new(batching, handle))
     }
 
     /// Like [`Consumer::run`], with each call in a task of its own: for handlers that compute for long between their
@@ -148,13 +152,13 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Consumer::run`].
-    pub async fn run_spawned<F, Fut, O>(self, call: F) -> Result<Summary, Error>
+    pub fn run_spawned<F, Fut, O>(self, call: F) -> impl Future<Output = Result<Summary, Error>>
     where
         F: Fn(Record) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = O> + Send + 'static,
         O: IntoOutcome + 'static,
     {
-        self.run_lanes(Spawned::new(call)).await
+        self.run_lanes(Spawned::new(call))
     }
 
     /// Like [`Consumer::run`], with a closure that blocks its thread: each call is made on the runtime's blocking pool
@@ -170,38 +174,46 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Consumer::run`].
-    pub async fn run_blocking<F, O>(self, call: F) -> Result<Summary, Error>
+    pub fn run_blocking<F, O>(self, call: F) -> impl Future<Output = Result<Summary, Error>>
     where
         F: Fn(Record) -> O + Send + Sync + 'static,
         O: IntoOutcome + 'static,
     {
-        self.run_lanes(Blocking::new(call)).await
+        self.run_lanes(Blocking::new(call))
     }
 
     /// Like [`Consumer::run_batches`], with a closure that blocks its thread.
     ///
     /// # Errors
     /// As [`Consumer::run`].
-    pub async fn run_blocking_batches<F, O>(self, batching: Batching, call: F) -> Result<Summary, Error>
+    pub fn run_blocking_batches<F, O>(
+        self,
+        batching: Batching,
+        call: F,
+    ) -> impl Future<Output = Result<Summary, Error>>
     where
         F: Fn(Vec<Record>) -> O + Send + Sync + 'static,
         O: IntoBatchOutcome + 'static,
     {
-        self.run_lanes(BlockingBatches::new(batching, call)).await
+        self.run_lanes(BlockingBatches::new(batching, call))
     }
 
     /// Like [`Consumer::run`], with a handler of its own for each lane.
     ///
     /// # Errors
     /// As [`Consumer::run`].
-    pub async fn run_lanes<M: MakeHandler>(self, handlers: M) -> Result<Summary, Error> {
-        let runtime = current_runtime()?;
-        let handlers = Arc::new(handlers);
-        let spawn = move |lane: Lane| {
-            let handlers = handlers.clone();
-            runtime.spawn(lane.run(move |id| handlers.make(id)));
-        };
-        self.start(Box::new(spawn))?.wait().await
+    pub fn run_lanes<M: MakeHandler>(self, handlers: M) -> impl Future<Output = Result<Summary, Error>> {
+        // Here and not when it is first polled: a handle may be asked as soon as a task that runs this was spawned.
+        self.mailbox.begin();
+        async move {
+            let runtime = current_runtime()?;
+            let handlers = Arc::new(handlers);
+            let spawn = move |lane: Lane| {
+                let handlers = handlers.clone();
+                runtime.spawn(lane.run(move |id| handlers.make(id)));
+            };
+            self.start(Box::new(spawn))?.wait().await
+        }
     }
 
     /// Reads, and gives the lanes as streams: for code that pulls records itself. See [`Lanes`].
@@ -236,6 +248,7 @@ impl Consumer {
 
     /// Starts the client thread.
     fn start(self, spawn: Spawn) -> Result<Running, Error> {
+        self.mailbox.begin();
         let handle = self.handle();
         let Self { builder, clients, patterns, received, mailbox, board, limit, ended } = self;
         let topic_client = fetching_client(&clients, clients.fetcher_config()?)

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     NotAssigned,
     /// A broker refused a question that a handle asked, or did not answer in time.
     Unanswered,
+    /// A handle asked something of a consumer that does not run yet.
+    NotRunning,
     /// The consumer ended before it could do what a handle asked of it.
     Ended,
     /// The client ended in a way that is beyond mending.

@@ -17,7 +17,9 @@ use crate::lane::Limit;
 use crate::status::Status;
 use crate::sys::OffsetSpec;
 
-/// Steers a running consumer, from anywhere. Cheap to clone.
+/// Steers a running consumer, from anywhere. Cheap to clone. Before [`Consumer::run`] (or
+/// [`Consumer::into_lanes`]) is called a stop and the concurrency are remembered; whatever needs an answer is refused with
+/// [`ErrorKind::NotRunning`].
 ///
 /// ```no_run
 /// # async fn example(consumer: laneway::Consumer) -> Result<(), laneway::Error> {
@@ -63,9 +65,13 @@ impl Handle {
         self.mailbox.stop();
     }
 
-    /// Stops, and waits until the consumer has ended. Dropping the future only ends the waiting.
+    /// Stops, and waits until the consumer has ended. Of one that was not run yet there is nothing to wait for: it will
+    /// end as soon as it runs. Dropping the future only ends the waiting.
     pub async fn drain(&self) {
         self.stop();
+        if !self.mailbox.has_begun() {
+            return;
+        }
         // An error means that the consumer is gone, which is what is waited for.
         self.ended.clone().wait_for(|ended| *ended).await.ok();
     }
@@ -347,7 +353,18 @@ impl Handle {
         self.ask(|answer| Ask::Offsets(wanted, answer)).await
     }
 
+    /// Nobody answers before the consumer runs, and perhaps it never does. One that was dropped has ended.
+    fn check_runs(&self) -> Result<(), Error> {
+        let is_dropped = self.ended.has_changed().is_err();
+        if self.mailbox.has_begun() || is_dropped {
+            return Ok(());
+        }
+        let message = "the consumer does not run yet, and can't be asked: call run or into_lanes first";
+        Err(Error::new(ErrorKind::NotRunning, message))
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(Answer<T>) -> Ask) -> Result<T, Error> {
+        self.check_runs()?;
         let (answer, answered) = oneshot::channel();
         self.mailbox.post(Message::Ask(ask(answer)));
         let ended = |_| Err(Error::new(ErrorKind::Ended, "the consumer ended before it could answer"));

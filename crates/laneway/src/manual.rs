@@ -95,8 +95,9 @@
 //! [`Lanes`](crate::Lanes), or shutting down the runtime, stops the consumer: what was finished is committed and the group
 //! is left; records in a handler come again. If only the runtime of the lanes is shut down while `run` lives on another,
 //! `run` ends with [`ErrorKind::Fatal`](crate::ErrorKind::Fatal) after the same commit and leave. A consumer that never ran
-//! connects to nothing: dropping it does nothing, and [`Handle::drain`](crate::Handle::drain) returns at once. One that is
-//! stopped before it runs ends as soon as it runs.
+//! connects to nothing: dropping it does nothing, [`Handle::drain`](crate::Handle::drain) returns at once, and what its
+//! handle is asked is refused with [`ErrorKind::NotRunning`](crate::ErrorKind::NotRunning). One that is stopped before it
+//! runs ends as soon as it runs.
 //!
 //! A static member ([`Builder::instance_id`](crate::Builder::instance_id)) stays in the group when it stops. Started again
 //! within the session it has its partitions back without a rebalance, in all three protocols. A second one of the same

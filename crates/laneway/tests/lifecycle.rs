@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use laneway::{Builder, Consumer, ErrorKind, Event, OffsetReset, Protocol, Record, StopReason};
+use laneway::{
+    Builder, Consumer, ErrorKind, Event, OffsetReset, Protocol, Record, StopReason, TopicPartition,
+};
 use laneway_testing::{EmbeddedKafka, Producer, unique, wait_until};
 use tokio::runtime::Runtime;
 
@@ -201,6 +204,41 @@ fn a_consumer_that_never_ran_is_nothing() {
     runtime
         .block_on(async { tokio::time::timeout(Duration::from_secs(1), handle.drain()).await })
         .expect("an end");
+    // Nobody waits for it for ever.
+    let consumer = bench.builder().build().expect("a consumer");
+    let handle = consumer.handle();
+    let asks = async {
+        let partition = TopicPartition::new(bench.topic.as_str(), 0);
+        for error in [
+            handle.commit_now().await.expect_err("nobody to commit"),
+            handle.pause(slice::from_ref(&partition)).await.expect_err("no lanes"),
+            handle.resume(slice::from_ref(&partition)).await.expect_err("no lanes"),
+            handle.seek(&partition, 0).await.expect_err("no lanes"),
+            handle.committed(slice::from_ref(&partition)).await.expect_err("no client"),
+            handle.watermarks(slice::from_ref(&partition)).await.expect_err("no client"),
+            handle.offsets_for_times(&[(partition.clone(), 0)]).await.expect_err("no client"),
+            handle.subscribe([&bench.topic]).await.expect_err("no client"),
+            handle.group_metadata().await.expect_err("no member"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::NotRunning, "{error}");
+            assert!(error.to_string().contains("does not run yet"), "{error}");
+        }
+        handle.drain().await;
+    };
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), asks).await }).expect("answers");
+    drop(consumer);
+    assert_eq!(runtime.block_on(handle.commit_now()).expect_err("gone").kind(), ErrorKind::Ended);
+    // Asked before its future is polled for the first time: answered when it is.
+    let consumer = bench.builder().build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = consumer.run(bench.handler());
+    let asked = async {
+        handle.subscribe([&bench.topic]).await.expect("an answer");
+        handle.drain().await;
+    };
+    let both =
+        async { tokio::time::timeout(Duration::from_secs(8), async { tokio::join!(asked, run) }).await };
+    runtime.block_on(both).expect("an end").1.expect("no error");
     // Stopped before it runs: it ends as soon as it does.
     let consumer = bench.builder().build().expect("a consumer");
     consumer.handle().stop();

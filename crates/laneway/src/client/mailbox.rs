@@ -1,5 +1,6 @@
 //! How the client thread is reached: messages by channel, and a wake-up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -31,12 +32,23 @@ pub(crate) enum Message {
 pub(crate) struct Mailbox {
     messages: Sender<Message>,
     thread: Arc<OnceLock<Thread>>,
+    /// There is a thread, or what will start it.
+    has_begun: Arc<AtomicBool>,
 }
 
 impl Mailbox {
     pub(crate) fn new() -> (Self, Receiver<Message>) {
         let (messages, received) = channel();
-        (Self { messages, thread: Arc::default() }, received)
+        (Self { messages, thread: Arc::default(), has_begun: Arc::default() }, received)
+    }
+
+    /// Somebody will read it, or drop it.
+    pub(crate) fn begin(&self) {
+        self.has_begun.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Acquire)
     }
 
     /// Tells the thread something. When it has ended there is nobody left to tell.
