@@ -269,7 +269,9 @@ fn as_is(key: &str, value: &str) -> Result<String, String> {
 }
 
 fn offset_reset(key: &str, value: &str) -> Result<OffsetReset, String> {
-    let value = match value {
+    // In any case, as librdkafka reads it.
+    let value = value.to_ascii_lowercase();
+    let value = match value.as_str() {
         "smallest" => "earliest",
         "largest" => "latest",
         other => other,
@@ -436,6 +438,12 @@ mod tests {
     fn a_file_that_contradicts_itself_is_left_for_the_library_to_refuse() {
         let both = "group.protocol=consumer\npartition.assignment.strategy=range\n";
         assert!(built(both, &[]).contains("[\"partition.assignment.strategy\"], protocol: Consumer"));
+    }
+
+    #[test]
+    fn an_offset_reset_is_read_in_capitals_as_librdkafka_reads_it() {
+        assert!(with_file("auto.offset.reset=LATEST\n", &["-o", "latest"]).is_ok());
+        assert!(with_file("auto.offset.reset=Smallest\n", &[]).is_ok());
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Clients {
                 self.topic_interval = Duration::from_millis(milliseconds);
             }
             "isolation.level" => {
-                self.read_committed = value != "read_uncommitted";
+                self.read_committed = !is_word(value, "read_uncommitted");
                 self.membership.push(pair());
                 self.fetcher.push(pair());
             }
@@ -227,7 +227,7 @@ impl Clients {
             found.map(|(_, value)| value.to_ascii_lowercase()).unwrap_or_default()
         };
         let uses_tokens = given(&["sasl.mechanism", "sasl.mechanisms"]) == "oauthbearer";
-        let fetches_tokens = given(&["sasl.oauthbearer.method"]) == "oidc";
+        let fetches_tokens = is_word(&given(&["sasl.oauthbearer.method"]), "oidc");
         let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
         match &self.tokens {
             None if uses_tokens && !fetches_tokens => refuse(
@@ -236,7 +236,7 @@ impl Clients {
             Some(_) if !uses_tokens => refuse(
                 "there is a token provider, and nothing to use its tokens: set sasl.mechanism to \"OAUTHBEARER\"",
             ),
-            Some(_) if !given(&["security.protocol"]).starts_with("sasl_") => refuse(
+            Some(_) if !given(&["security.protocol"]).trim_start().starts_with("sasl_") => refuse(
                 "there is a token provider, and nothing to use its tokens: set security.protocol to \"sasl_ssl\"",
             ),
             Some(_) if fetches_tokens => refuse(
@@ -304,6 +304,11 @@ fn invalid(key: &str, value: &str, wanted: &str) -> Error {
     Error::new(ErrorKind::Config, format!("property \"{key}\": {given}: {wanted}"))
 }
 
+/// Whether librdkafka takes `value` for `word`: it does in any case, and behind spaces (rdkafka_conf.c 2330).
+fn is_word(value: &str, word: &str) -> bool {
+    value.trim_start().eq_ignore_ascii_case(word)
+}
+
 /// Numbers and short words of properties that are not about security can be shown.
 fn may_be_shown(key: &str, value: &str) -> bool {
     let is_about_security = ["sasl.", "ssl.", "password", "secret", "token", "jaas", "username"];
@@ -333,7 +338,7 @@ fn refusal(builder: &Builder, key: &str, value: &str) -> Option<String> {
         "auto.offset.reset" => Some("resets are decided by Laneway: give it as the offset reset".into()),
         "group.protocol" => {
             let with = if builder.protocol == Protocol::Consumer { "consumer" } else { "classic" };
-            contradicts("the rebalance protocol", with)
+            contradicts("the rebalance protocol", with).filter(|_| !is_word(value, with))
         }
         "partition.assignment.strategy" => match builder.protocol {
             Protocol::Cooperative => contradicts("the rebalance protocol", "cooperative-sticky"),
@@ -430,6 +435,28 @@ mod tests {
         assert!(has(&clients.fetcher, "fetch.min.bytes", "7"));
         assert!(!has(&clients.membership, "fetch.min.bytes", "7"));
         assert!(has(&clients.fetcher, "client.id", "me") && has(&clients.membership, "client.id", "me"));
+    }
+
+    #[test]
+    fn words_are_read_in_any_case_as_librdkafka_reads_them() {
+        for (word, committed) in [
+            ("read_uncommitted", false),
+            ("READ_UNCOMMITTED", false),
+            (" Read_Uncommitted", false),
+            ("READ_COMMITTED", true),
+        ] {
+            let clients = build(&[("isolation.level", word)]).ok().expect(word);
+            assert_eq!(clients.read_committed, committed, "{word}");
+        }
+        assert!(build(&[("group.protocol", "Classic")]).is_ok());
+        assert!(refused("group.protocol", "CONSUMER").contains("rebalance protocol"));
+        let builder = Consumer::builder().brokers("127.0.0.1:9092").group("g").topics(["t"]);
+        let mut provided = builder.token_provider(|| async { Err::<crate::Token, _>("none") });
+        for (key, value) in [("sasl.mechanism", "OAuthBearer"), ("security.protocol", " Sasl_Plaintext")] {
+            assert!(Clients::new(&provided).is_err());
+            provided.properties.push((key.into(), value.into()));
+        }
+        assert!(Clients::new(&provided).is_ok());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) fn translate(given: &Given) -> Result<Given, String> {
             "receive.buffer.bytes" => put("socket.receive.buffer.bytes", buffer_bytes(trimmed)),
             // They say what Laneway does anyway.
             "enable.auto.commit" | "enable.auto.offset.store" | "allow.auto.create.topics"
-                if trimmed == "false" => {}
+                if trimmed.eq_ignore_ascii_case("false") => {}
             _ if is_javas_alone(key) => {
                 if !all.passed_over.contains(key) {
                     all.passed_over.push(key.clone());
@@ -201,7 +201,7 @@ mod tests {
             ("sasl.kerberos.ticket.renew.jitter", "0.05"),
             ("socket.connection.setup.timeout.max.ms", "30000"),
             ("allow.auto.create.topics", "false"),
-            ("enable.auto.commit", "false"),
+            ("enable.auto.commit", "False"),
         ])
         .unwrap();
         assert_eq!(all.passed_over.len(), 6, "{:?}", all.passed_over);
