@@ -19,6 +19,7 @@ use crate::hooks::{Hooks, LaneHooks};
 use crate::lane::panic_text;
 use crate::oauth::{Source, TokenProvider};
 use crate::ordering::{KeyOf, Keyless, Ordering};
+use crate::properties::shown_name;
 use crate::record::Record;
 use crate::retry_topics::RetryTopics;
 
@@ -124,10 +125,11 @@ impl Default for Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Properties may hold secrets: only their names are shown.
-        let properties: Vec<&str> = self.properties.iter().map(|(key, _)| key.as_str()).collect();
+        // Properties may hold secrets: only their names are shown. So does what is in front of an @ in an address.
+        let properties: Vec<_> = self.properties.iter().map(|(key, _)| shown_name(key)).collect();
+        let address = self.brokers.rsplit_once('@').map(|(_, address)| format!("...@{address}"));
         f.debug_struct("Builder")
-            .field("brokers", &self.brokers)
+            .field("brokers", address.as_ref().unwrap_or(&self.brokers))
             .field("group", &self.group)
             .field("topics", &self.topics)
             .field("assigned", &self.assigned)

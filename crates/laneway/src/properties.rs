@@ -1,6 +1,7 @@
 //! Where each property of Kafka's client goes, which ones are refused, and how a refusal is told without
 //! telling a secret.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::assign::NATIVE_GROUP;
@@ -289,7 +290,8 @@ fn config(properties: &[(String, String)]) -> Result<Config, Error> {
     for (key, value) in properties {
         config.set(key, value).map_err(|refused| {
             if refused.unknown {
-                let message = format!("property \"{key}\" is unknown to Kafka's client (librdkafka)");
+                let name = shown_name(key);
+                let message = format!("property \"{name}\" is unknown to Kafka's client (librdkafka)");
                 return Error::new(ErrorKind::Config, message);
             }
             invalid(key, value, "Kafka's client (librdkafka) refuses that value")
@@ -307,6 +309,16 @@ fn invalid(key: &str, value: &str, wanted: &str) -> Error {
 /// Whether librdkafka takes `value` for `word`: it does in any case, and behind spaces (rdkafka_conf.c 2330).
 fn is_word(value: &str, word: &str) -> bool {
     value.trim_start().eq_ignore_ascii_case(word)
+}
+
+/// A property's name. What no name has, such as an equals sign, may be followed by a secret: it was to be a name and a
+/// value.
+pub(crate) fn shown_name(key: &str) -> Cow<'_, str> {
+    let is_of_a_name = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    match key.find(|character| !is_of_a_name(character)) {
+        Some(end) => format!("{}...", &key[..end]).into(),
+        None => key.into(),
+    }
 }
 
 /// Numbers and short words of properties that are not about security can be shown.
@@ -486,6 +498,21 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let error = refused("sasl.oauthbearer.method", "hunter2");
         assert!(!error.contains("hunter2"), "{error}");
+        // Not where it does not belong either.
+        for slip in ["sasl.password=hunter2", "sasl.password hunter2", "sasl.password:hunter2"] {
+            let builder = Consumer::builder().brokers("h:1").group("g").topics(["t"]).property(slip, "");
+            let shown = format!("{builder:?}");
+            let error = builder.build().err().expect(slip).to_string();
+            for told in [shown, error] {
+                assert!(told.contains("\"sasl.password...\"") && !told.contains("hunter2"), "{told}");
+            }
+        }
+        for brokers in
+            ["user:hunter2@h:9092", "SASL_SSL://user:hunter2@h:9092", "a:hun,ter2@b:1,c:hunter2@h:9092"]
+        {
+            let shown = format!("{:?}", Consumer::builder().brokers(brokers));
+            assert!(shown.contains("brokers: \"...@h:9092\"") && !shown.contains("hun"), "{shown}");
+        }
     }
 
     #[test]
