@@ -96,6 +96,11 @@ impl Handle {
     /// Commits everything that is finished now, and waits until it is acknowledged. What finishes meanwhile may be
     /// committed with it.
     ///
+    /// Finished is what a lane has told of, and a lane tells at the end of each turn of its task: all records whose
+    /// handlers returned before the lane's current turn are covered. In a handler that is less than all that have
+    /// returned: of the same lane those that returned in this very turn may be missing, and come with the next commit. The
+    /// handler's own record is not finished before it returns.
+    ///
     /// It goes the way of all commits: never more than one is in flight, one that is refused is tried again, and
     /// during a rebalance it waits for its turn. So it may take as long as the group does: put a timeout around it
     /// where that is too long.
@@ -164,6 +169,22 @@ impl Handle {
     /// ([`Builder::drain_deadline`]); then `offset` is committed, and the lane is opened there. What it had finished
     /// above `offset` is forgotten, and comes again. An offset that is not in the log is dealt with as one that was
     /// committed is ([`Builder::offset_reset`]). A seek during another one of the same lane takes its place.
+    ///
+    /// **Do not await it in the partition's own handler, or in the loop that reads its stream:** the lane would wait for
+    /// the handler, and the handler for the lane, until the drain deadline cancels it. Spawn a task that awaits the seek,
+    /// and return:
+    ///
+    /// ```no_run
+    /// # use laneway::{Handle, Record, TopicPartition};
+    /// # fn handle(record: &Record, handle: &Handle, back_to: i64) {
+    /// let (handle, partition) = (handle.clone(), TopicPartition::new(record.topic(), record.partition()));
+    /// tokio::spawn(async move {
+    ///     if let Err(error) = handle.seek(&partition, back_to).await {
+    ///         eprintln!("could not go back: {error}");
+    ///     }
+    /// });
+    /// # }
+    /// ```
     ///
     /// ```no_run
     /// # use laneway::TopicPartition;
@@ -333,6 +354,41 @@ impl Handle {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// rdkafka's `ConsumerGroupMetadata` can't be made from it (rdkafka 0.39 has no public way to), so its
+    /// `send_offsets_to_transaction` can't be called with it. librdkafka's can, by rdkafka-sys:
+    ///
+    /// ```no_run
+    /// # use std::ffi::CString;
+    /// # use rdkafka::{TopicPartitionList, producer::{BaseProducer, Producer}};
+    /// use rdkafka_sys as native;
+    ///
+    /// fn send(producer: &BaseProducer, offsets: &TopicPartitionList, member: &laneway::GroupMetadata) -> Result<(), String> {
+    ///     let text = |text: &str| CString::new(text).map_err(|error| error.to_string());
+    ///     let (group, id) = (text(&member.group)?, text(&member.member_id)?);
+    ///     let instance = member.instance_id.as_deref().map(text).transpose()?;
+    ///     let instance = instance.as_ref().map_or(std::ptr::null(), |instance| instance.as_ptr());
+    ///     // SAFETY: all texts are terminated and copied; producer and offsets live; what is made here is destroyed.
+    ///     unsafe {
+    ///         let as_whom = native::rd_kafka_consumer_group_metadata_new_with_genid(
+    ///             group.as_ptr(), member.generation, id.as_ptr(), instance,
+    ///         );
+    ///         let client = producer.client().native_ptr();
+    ///         let error = native::rd_kafka_send_offsets_to_transaction(client, offsets.ptr(), as_whom, 10_000);
+    ///         native::rd_kafka_consumer_group_metadata_destroy(as_whom);
+    ///         if error.is_null() {
+    ///             return Ok(());
+    ///         }
+    ///         let said = std::ffi::CStr::from_ptr(native::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+    ///         native::rd_kafka_error_destroy(error);
+    ///         Err(said)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// **That does not make it exactly-once.** Laneway itself goes on committing what is finished: a record whose
+    /// transaction has committed and whose handler had not returned when the process died may come again, and a commit by
+    /// the interval may put an offset below the transaction's over it, until the handler returns.
     ///
     /// # Errors
     /// [`ErrorKind::NotAssigned`] if the group does not know this member (yet); [`ErrorKind::Config`] without a group
