@@ -250,7 +250,8 @@ pub(crate) fn advice(said: &str) -> &'static str {
     } else if said.contains("wrong version number") {
         "the listener does not speak TLS: set security.protocol to what it speaks"
     } else if said.contains("mechanism handshake failed") {
-        "set sasl.mechanism to one that the broker has"
+        "set sasl.mechanism to one that the broker has; where the listener has no SASL at all, set security.protocol \
+         to what it speaks (plaintext or ssl)"
     } else if said.contains("SASL") {
         "look at the credentials (sasl.username and sasl.password, or the token)"
     } else if is_alert(said) {
@@ -311,5 +312,14 @@ mod tests {
         let refused = "sasl_plaintext://h:1/1: SASL authentication error: Authentication failed: Invalid username or \
                        password (after 318ms in state AUTH_REQ)";
         assert!(!is_transport(refused));
+    }
+
+    #[test]
+    fn a_mechanism_that_is_refused_may_be_a_listener_without_sasl() {
+        // What a broker says of a handshake at a listener without SASL.
+        let refused = "sasl_plaintext://h:1/1: SASL PLAIN mechanism handshake failed: Broker: Request not valid in \
+                       current SASL state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)";
+        let advice = advice(refused);
+        assert!(advice.contains("sasl.mechanism") && advice.contains("no SASL at all"), "{advice}");
     }
 }
