@@ -163,7 +163,8 @@
 //!
 //! TLS and SASL PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER work with the default build, by librdkafka's
 //! properties (`security.protocol`, `sasl.mechanism`, `sasl.username`, `sasl.password`, `ssl.ca.location`, ...),
-//! which go to both clients. Tokens for OAUTHBEARER come from
+//! which go to both clients; a file of certificates or keys that can't be read is refused by
+//! [`Builder::build`](crate::Builder::build). Tokens for OAUTHBEARER come from
 //! [`Builder::token_provider`](crate::Builder::token_provider): one call at a time, one token for both clients,
 //! renewed after three quarters of its life. A provider that fails or hangs is told as an
 //! [`Event::Error`](crate::Event::Error) and asked again; nothing waits for it but connections that have no token.

@@ -2,6 +2,7 @@
 //! telling a secret.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::assign::NATIVE_GROUP;
@@ -49,6 +50,7 @@ impl Clients {
         clients.set_fixed(builder);
         clients.check_deadlines(builder)?;
         clients.check_tokens()?;
+        clients.check_files()?;
         clients.membership_config()?;
         // Nobody waits for a consumer without a group.
         if builder.assigned.is_none() {
@@ -247,6 +249,29 @@ impl Clients {
         }
     }
 
+    /// With TLS, what is to be read must be there: of a file that is not, OpenSSL tells a code, and later.
+    fn check_files(&self) -> Result<(), Error> {
+        let given = |key: &str| {
+            let found = self.fetcher.iter().rev().find(|(set, _)| set == key);
+            found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        };
+        let has_tls = |protocol: &str| is_word(protocol, "ssl") || is_word(protocol, "sasl_ssl");
+        if !given("security.protocol").is_some_and(has_tls) {
+            return Ok(());
+        }
+        for key in FILES {
+            let may_be_directory = *key == "ssl.ca.location";
+            let is_path = |value: &&str| !(may_be_directory && *value == "probe");
+            let Some(path) = given(key).filter(is_path) else { continue };
+            if let Some(reason) = unreadable(Path::new(path), may_be_directory) {
+                let file =
+                    if is_like_a_path(path) { format!("\"{path}\"") } else { "its file (not shown)".into() };
+                return Err(Error::new(ErrorKind::Config, format!("property \"{key}\": {file} {reason}")));
+            }
+        }
+        Ok(())
+    }
+
     fn check_deadlines(&self, builder: &Builder) -> Result<(), Error> {
         let limit =
             self.membership_milliseconds("max.poll.interval.ms")?.unwrap_or(DEFAULT_MAX_POLL_INTERVAL);
@@ -279,6 +304,31 @@ const WAIT: &str = "fetch.wait.max.ms";
 const QUEUED: &str = "queued.max.messages.kbytes";
 const QUEUED_RECORDS: &str = "queued.min.messages";
 const FETCHED: &str = "fetch.message.max.bytes";
+
+/// Properties that name a file; `ssl.ca.location` may name a directory, too.
+const FILES: &[&str] =
+    &["ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.keystore.location"];
+
+/// Why a file can't be read, if it can't. What is no plain file is not opened: that may wait.
+fn unreadable(path: &Path, may_be_directory: bool) -> Option<String> {
+    let found = match std::fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("does not exist".into()),
+        Err(error) => return Some(format!("can't be read: {error}")),
+    };
+    let read = match (found.is_dir(), may_be_directory) {
+        (true, true) => std::fs::read_dir(path).map(drop),
+        (true, false) => return Some("is a directory: a file is wanted".into()),
+        (false, _) if found.is_file() => std::fs::File::open(path).map(drop),
+        (false, _) => Ok(()),
+    };
+    read.err().map(|error| format!("can't be read: {error}"))
+}
+
+/// Not a key or a password that was put in the place of its file.
+fn is_like_a_path(value: &str) -> bool {
+    value.contains(['/', '\\', '.']) && !value.contains('\n') && !value.contains("-----")
+}
 
 fn given_milliseconds(builder: &Builder, key: &str) -> Option<Duration> {
     let given = builder.properties.iter().rev().find(|(set, _)| set == key);
@@ -513,6 +563,33 @@ mod tests {
             let shown = format!("{:?}", Consumer::builder().brokers(brokers));
             assert!(shown.contains("brokers: \"...@h:9092\"") && !shown.contains("hun"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_file_of_certificates_that_can_not_be_read_is_refused_by_name() {
+        let directory = std::env::temp_dir().join(format!("laneway-files-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (file, missing) = (directory.join("a.pem"), directory.join("b.pem"));
+        std::fs::write(&file, "").unwrap();
+        let (directory, file, missing) = [&directory, &file, &missing].map(|it| it.to_str().unwrap()).into();
+        let with = |key, value| build(&[("security.protocol", "SASL_SSL"), (key, value)]);
+        for key in FILES {
+            let error = with(key, missing).err().expect(key).to_string();
+            assert!(error.contains(key) && error.contains(missing) && error.contains("not exist"), "{error}");
+            assert!(with(key, file).is_ok(), "{key}");
+            assert_eq!(with(key, directory).is_ok(), *key == "ssl.ca.location", "{key}");
+            // Without TLS nobody reads it.
+            assert!(build(&[(key, missing)]).is_ok());
+            for secret in ["hunter2", "-----BEGIN PRIVATE KEY-----\n/hunter2"] {
+                let error = with(key, secret).err().expect(key).to_string();
+                assert!(!error.contains("hunter2"), "{error}");
+            }
+        }
+        assert!(with("ssl.ca.location", "probe").is_ok());
+        // A file that is behind a file.
+        let error = with("ssl.ca.location", &format!("{file}/x")).err().unwrap().to_string();
+        assert!(error.contains("can't be read"), "{error}");
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
