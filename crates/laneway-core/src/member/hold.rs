@@ -266,6 +266,7 @@ mod tests {
         search: u64,
         opened: Vec<LaneId>,
         reports: Vec<Report>,
+        forgotten: Vec<LaneId>,
     }
 
     impl Port for Silent {
@@ -302,6 +303,9 @@ mod tests {
         fn cancel(&mut self, _: &LaneId) {}
         fn progress(&self, _: &LaneId) -> Option<Position> {
             None
+        }
+        fn forget_finished(&mut self, lane: &LaneId) {
+            self.forgotten.push(lane.clone());
         }
         fn report(&mut self, report: Report) {
             self.reports.push(report);
@@ -394,6 +398,23 @@ mod tests {
         let found = vec![(partition, Ok(Found::committed(Position::at(0))))];
         member.input(Duration::ZERO, Input::Starts { token: port.search, found }, &mut port);
         assert_eq!(port.opened.len(), 1);
+    }
+
+    #[test]
+    fn what_was_finished_counts_no_more_where_a_lane_goes_on_below_where_it_stood() {
+        // The log was cut off below it; its start has moved past it; its queue failed, and nothing else.
+        for (at, is_forgotten) in [(3, true), (9, false), (7, false)] {
+            let (mut member, mut port, partition) = reading(Protocol::Cooperative);
+            let (lane, watermark) = (port.opened[0].clone(), Position::at(7));
+            member.input(SECOND, Input::LaneFailed { lane: lane.clone(), out_of_range: true }, &mut port);
+            let ended = Input::LaneEnded { lane: lane.clone(), watermark, unfinished: 0 };
+            member.input(SECOND, ended, &mut port);
+            member.input(2 * SECOND, Input::Tick, &mut port);
+            let found = Found { position: Position::at(at), from: From::End, missing: 0 };
+            let found = vec![(partition, Ok(found))];
+            member.input(2 * SECOND, Input::Starts { token: port.search, found }, &mut port);
+            assert_eq!(port.forgotten == [lane], is_forgotten, "{at}");
+        }
     }
 
     #[test]

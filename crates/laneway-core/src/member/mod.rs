@@ -406,7 +406,13 @@ impl Member {
             let asked = search.epochs.get(&partition);
             let lane = self.lanes.get_mut(&partition).filter(|lane| Some(&lane.id.epoch) == asked);
             let Some(lane) = lane else { continue };
-            let Stage::Finding { .. } = lane.stage else { continue };
+            let Stage::Finding { out_of_range } = lane.stage else { continue };
+            if let (Some(stood), Ok(found)) = (out_of_range, &found)
+                && found.position.offset < stood.offset
+            {
+                // What is there by now, up to where the lane stood, are other records.
+                port.forget_finished(&lane.id);
+            }
             match found {
                 Ok(found) if found.from.must_be_committed() => lane.stage = Stage::Deciding(found),
                 Ok(found) => {

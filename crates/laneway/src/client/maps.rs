@@ -104,7 +104,10 @@ impl Maps {
         before: Option<&Arc<LaneShared>>,
     ) -> Option<Finished> {
         let read = self.read.remove(&lane.partition).filter(|read| read.found.base() == at.offset);
-        let before = before.filter(|before| before.id == *lane).and_then(|before| before.ahead(at.offset));
+        // From below where that lane stood everything is read again, whatever it made of the offsets between.
+        let goes_on =
+            |before: &&Arc<LaneShared>| before.id == *lane && before.watermark().offset <= at.offset;
+        let before = before.filter(goes_on).and_then(|before| before.ahead(at.offset));
         match before {
             Some((ahead, leader_epoch)) => Some(Finished { found: FinishedAhead::of(&ahead), leader_epoch }),
             None => read,
