@@ -208,16 +208,7 @@ impl<T> Schedule<T> {
                     self.ready.pop_front();
                     continue;
                 }
-                if now < first.since + self.limits.linger {
-                    return None;
-                }
-                match self.ready.pop_front()?.what {
-                    What::Queue(at, token) => return self.batch_of(at, token),
-                    What::Lone(item, bytes) => {
-                        self.took(bytes);
-                        return Some(vec![(Place::FREE, item)]);
-                    }
-                }
+                return if now < first.since + self.limits.linger { None } else { self.take_rest() };
             }
             return None;
         }
@@ -226,6 +217,27 @@ impl<T> Schedule<T> {
             return None;
         }
         self.mixed_batch()
+    }
+
+    /// A batch of what could run now, whether or not it is whole.
+    pub fn take_rest(&mut self) -> Option<Vec<(Place, T)>> {
+        if !self.limits.one_key {
+            return self.mixed_batch();
+        }
+        while let Some(next) = self.ready.pop_front() {
+            match next.what {
+                What::Lone(item, bytes) => {
+                    self.took(bytes);
+                    return Some(vec![(Place::FREE, item)]);
+                }
+                What::Queue(at, token) => {
+                    if let Some(batch) = self.batch_of(at, token) {
+                        return Some(batch);
+                    }
+                }
+            }
+        }
+        None
     }
 
     fn mixed_batch(&mut self) -> Option<Vec<(Place, T)>> {
@@ -457,9 +469,21 @@ impl<T> Schedule<T> {
         self.waits = waits.into();
     }
 
-    /// Visits the records that wait for one ahead of them, in the order of each queue. What is answered is what they
-    /// have from now on, in bytes.
+    /// Visits the records that wait to run again, or for one ahead of them, in the order of each queue. What is answered
+    /// is what they have from now on, in bytes.
     pub fn lighten(&mut self, mut visit: impl FnMut(&mut T) -> usize) {
+        let mut waits = std::mem::take(&mut self.waits).into_vec();
+        let lone = waits.iter_mut().filter_map(|wait| match &mut wait.what {
+            What::Lone(item, bytes) => Some((item, bytes)),
+            What::Queue(..) => None,
+        });
+        let again = self.queues.iter_mut().flat_map(|queue| &mut queue.again);
+        for (item, bytes) in lone.chain(again.map(|(item, bytes)| (item, bytes))) {
+            let now = visit(item);
+            self.waiting_bytes = self.waiting_bytes - *bytes + now;
+            *bytes = now;
+        }
+        self.waits = waits.into();
         for queue in self.queues.iter_mut().filter(|queue| queue.busy > 0 || queue.is_waiting) {
             for (item, bytes) in &mut queue.pending {
                 let now = visit(item);

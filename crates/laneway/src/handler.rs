@@ -143,7 +143,8 @@ impl<T: IntoBatchOutcome, E: fmt::Display> IntoBatchOutcome for Result<T, E> {
 }
 
 /// How records are put together for a handler of batches. What is there is handed over once there are as many
-/// records or bytes as wanted, or the first record has lingered long enough.
+/// records or bytes as wanted, or the first record has lingered long enough, or the budget of memory has no room for
+/// more ([`Builder::memory`](crate::Builder::memory)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching(BatchLimits);
 

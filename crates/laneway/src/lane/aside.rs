@@ -1,8 +1,8 @@
-//! Records that wait behind one that is stuck, put aside: their places in their order are kept, their bytes are not.
-//! When the first of them may run, the lane goes back to where it is, reads again, and takes what it needs; then it
-//! goes on where it was. So a stuck key does not fill the memory that other keys need, whatever it has behind it.
+//! Records that wait for their next try, or behind one that is stuck, put aside: their places in their order are kept,
+//! their bytes are not. When the first of them may run, the lane goes back to where it is, reads again, and takes what it
+//! needs; then it goes on where it was. So what waits does not fill the memory that other keys need, however much it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 
 use laneway_core::{Place, Ticket};
@@ -22,8 +22,13 @@ pub(super) struct Aside {
     tickets: HashMap<Ticket, i64>,
     /// Read again, and not to run yet.
     again: HashMap<Ticket, Record>,
-    /// They are to run, and were not read again yet.
-    wanted: BTreeMap<i64, (Place, Item)>,
+    /// They are to run, and were not read again yet; of which batch.
+    wanted: BTreeMap<i64, (Place, Item, Option<u64>)>,
+    /// Batches that such are missing in.
+    gathering: HashMap<u64, Gathering>,
+    /// Batches that are whole again.
+    gathered: VecDeque<Vec<(Place, Item)>>,
+    last_batch: u64,
     again_bytes: u64,
     /// Behind the last record that was read, where that is not the lane's position: it reads again.
     read_at: Option<i64>,
@@ -31,6 +36,12 @@ pub(super) struct Aside {
     goes_back: bool,
     /// Records finished when records were last put aside.
     finished_then: u64,
+}
+
+/// A batch that is to run.
+struct Gathering {
+    items: Vec<(Place, Item)>,
+    missing: usize,
 }
 
 /// What a record that was put aside takes of memory.
@@ -45,6 +56,9 @@ impl Default for Aside {
             again: HashMap::new(),
             again_bytes: 0,
             wanted: BTreeMap::new(),
+            gathering: HashMap::new(),
+            gathered: VecDeque::new(),
+            last_batch: 0,
             read_at: None,
             goes_back: false,
             finished_then: u64::MAX,
@@ -80,6 +94,35 @@ impl Aside {
         self.goes_back = false;
     }
 
+    /// A batch that was gathered.
+    pub(super) fn take_gathered(&mut self) -> Option<Vec<(Place, Item)>> {
+        self.gathered.pop_front()
+    }
+
+    pub(super) fn has_gathered(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    /// What is to run, and is missing or waits for what is missing.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Item> {
+        let gathering = self.gathering.values().flat_map(|gathering| &gathering.items);
+        let gathered = gathering.chain(self.gathered.iter().flatten());
+        self.wanted.values().map(|(_, item, _)| item).chain(gathered.map(|(_, item)| item))
+    }
+
+    /// A record was read again that was missing in a batch.
+    fn gather(&mut self, batch: u64, place: Place, item: Item) {
+        let Some(gathering) = self.gathering.get_mut(&batch) else { return };
+        gathering.items.push((place, item));
+        gathering.missing -= 1;
+        if gathering.missing == 0
+            && let Some(Gathering { mut items, .. }) = self.gathering.remove(&batch)
+        {
+            items.sort_by_key(|(_, item)| item.ticket);
+            self.gathered.push_back(items);
+        }
+    }
+
     fn forget(&mut self, ticket: Ticket) {
         if let Some(offset) = self.tickets.remove(&ticket) {
             self.offsets.remove(&offset);
@@ -92,12 +135,13 @@ where
     A: Fn(Job) -> F,
     F: Future<Output = Answer>,
 {
-    /// Puts aside what waits for others, if something was finished since that was last done: else it would be the
-    /// whole log that is read for nothing.
+    /// Puts aside what waits, if something was finished since that was last done: else it would be the whole log that
+    /// is read for nothing.
     pub(super) fn put_aside(&mut self) {
         let finished = self.finished_here;
-        // The lane of a retry topic holds little, and does not read on while its first record waits.
-        let may = self.work.ordering == Ordering::Key && !self.takes_batches && self.delayed.is_none();
+        // In the order of the partition nothing else could run. The lane of a retry topic holds little, and does not read
+        // on while its first record waits.
+        let may = self.work.ordering != Ordering::Partition && self.delayed.is_none();
         if !may || finished == self.aside.finished_then {
             return;
         }
@@ -115,8 +159,37 @@ where
         });
     }
 
+    /// A batch that may run. Gives it back if it is whole, or else once it is: see [`Aside::take_gathered`].
+    pub(super) fn gather(&mut self, batch: Vec<(Place, Item)>) -> Option<Vec<(Place, Item)>> {
+        if !batch.iter().any(|(_, item)| self.aside.is_aside(item)) {
+            return Some(batch);
+        }
+        self.aside.last_batch += 1;
+        let number = self.aside.last_batch;
+        let wanted = batch.len();
+        let mut items = Vec::with_capacity(wanted);
+        for (place, item) in batch {
+            if self.aside.is_aside(&item) {
+                items.extend(self.bring_back(place, item, Some(number)));
+            } else {
+                items.push((place, item));
+            }
+        }
+        let missing = wanted - items.len();
+        if missing == 0 {
+            return Some(items);
+        }
+        self.aside.gathering.insert(number, Gathering { items, missing });
+        None
+    }
+
     /// A record that may run, and was put aside. Gives it back whole if it was read again already.
-    pub(super) fn bring_back(&mut self, place: Place, mut item: Item) -> Option<(Place, Item)> {
+    pub(super) fn bring_back(
+        &mut self,
+        place: Place,
+        mut item: Item,
+        batch: Option<u64>,
+    ) -> Option<(Place, Item)> {
         if let Some(record) = self.aside.again.remove(&item.ticket) {
             self.aside.again_bytes -= record.size() as u64;
             self.aside.forget(item.ticket);
@@ -124,7 +197,7 @@ where
             return Some((place, item));
         }
         if let Some(offset) = self.aside.tickets.get(&item.ticket) {
-            self.aside.wanted.insert(*offset, (place, item));
+            self.aside.wanted.insert(*offset, (place, item, batch));
         }
         None
     }
@@ -145,11 +218,14 @@ where
         }
         for record in (0..batch.len()).filter_map(|index| batch.record(index)) {
             let Some(ticket) = self.aside.offsets.get(&record.offset()).copied() else { continue };
-            if let Some((place, mut item)) = self.aside.wanted.remove(&record.offset()) {
+            if let Some((place, mut item, batch)) = self.aside.wanted.remove(&record.offset()) {
                 self.aside.forget(ticket);
                 item.record = record.detached();
                 self.held.bytes = self.held.bytes - ASIDE + item.cost();
-                self.parked.push((place, item));
+                match batch {
+                    None => self.parked.push((place, item)),
+                    Some(batch) => self.aside.gather(batch, place, item),
+                }
             } else if self.waits() < self.work.memory.most_waiting() / 2
                 && !self.aside.again.contains_key(&ticket)
             {

@@ -23,7 +23,7 @@ where
     pub(super) fn complete(&mut self, item: Item, place: Place, outcome: Outcome) {
         match outcome {
             Outcome::Done => {
-                self.succeeded += 1;
+                self.has_succeeded();
                 self.finish(&item, place);
             }
             Outcome::Retry { error, after } => self.failed(item, place, error, after),
@@ -58,6 +58,13 @@ where
             return;
         }
         self.wait_for_next_try(item, place, wait);
+    }
+
+    /// A record was handled: no storm is on any more.
+    #[inline]
+    pub(super) fn has_succeeded(&mut self) {
+        self.succeeded += 1;
+        self.storm = None;
     }
 
     /// A record goes to a retry topic.
@@ -129,7 +136,14 @@ where
             return self.stop_for(&item, why);
         }
         let wait = self.work.failures.longest;
-        (self.tell)(LaneMessage::Told(format!("{why}: it waits, and is tried again in {wait:?}")));
+        let until = self.now + wait;
+        // Told once for all that were in flight together.
+        if self.storm.is_none_or(|until| until <= self.now) {
+            (self.tell)(LaneMessage::Told(format!(
+                "{why}: its lane begins nothing for {wait:?}, and then one record at a time until one succeeds"
+            )));
+        }
+        self.storm = Some(until);
         self.wait_for_next_try(item, place, wait);
     }
 

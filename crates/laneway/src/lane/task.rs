@@ -83,6 +83,8 @@ impl Lane {
                         share: 0,
                         gave: false,
                         is_short: false,
+                        stands: None,
+                        storm: None,
                         appetite: Appetite::default(),
                         held: Held::default(),
                         told: Held::default(),
@@ -175,6 +177,10 @@ pub(super) struct Running<'a, A, F> {
     gave: bool,
     /// It could read if there were memory.
     is_short: bool,
+    /// Since when it does not read, as what waits takes all the room there is for that, and whether that was told.
+    stands: Option<(Duration, bool)>,
+    /// Too many records fail: until then it begins nothing, and then one record at a time, until one succeeds.
+    pub(super) storm: Option<Duration>,
     appetite: Appetite,
     /// What it holds, and what of that others know.
     pub(super) held: Held,
@@ -220,6 +226,9 @@ where
                 } else {
                     moved |= self.start_what_may_run();
                     moved |= self.take(queue.as_deref_mut());
+                    if self.is_short && self.takes_batches {
+                        moved |= self.start_what_may_run();
+                    }
                     if queue.is_some() && !self.aside.is_empty() {
                         self.go_back();
                     }
@@ -263,14 +272,17 @@ where
     fn start_what_may_run(&mut self) -> bool {
         let mut moved = false;
         while self.shared.order() == Order::Run && !self.has_ended && !self.shared.is_paused() {
-            if self.parked.is_empty() && self.schedule.runnable() == 0 || !self.has_room() {
+            let has_some =
+                !self.parked.is_empty() || self.schedule.runnable() > 0 || self.aside.has_gathered();
+            if !has_some || !self.has_room() {
                 break;
             }
             if self.takes_batches {
                 let mut batch = std::mem::take(&mut self.parked);
                 if batch.is_empty() {
-                    let Some(next) = self.schedule.take_batch(self.now) else { break };
-                    batch = next;
+                    let Some(next) = self.next_batch() else { break };
+                    let Some(whole) = self.gather(next) else { continue };
+                    batch = whole;
                 }
                 let mut counted = Vec::with_capacity(batch.len());
                 for (place, mut item) in batch {
@@ -292,7 +304,7 @@ where
                     break;
                 };
                 if self.aside.is_aside(&item) {
-                    match self.bring_back(place, item) {
+                    match self.bring_back(place, item, None) {
                         Some((_, back)) => item = back,
                         None => continue,
                     }
@@ -306,6 +318,12 @@ where
             moved = true;
         }
         moved
+    }
+
+    /// The next batch. What is there is one as well where there is no memory for what it still could get.
+    fn next_batch(&mut self) -> Option<Vec<(Place, Item)>> {
+        let next = self.aside.take_gathered().or_else(|| self.schedule.take_batch(self.now));
+        if self.is_short { next.or_else(|| self.schedule.take_rest()) } else { next }
     }
 
     /// How many records may be taken now: as many as there is work and memory for.
@@ -324,9 +342,11 @@ where
         if self.work.memory.waits_too_much(self.waits()) {
             self.put_aside();
             if self.waits() >= self.work.memory.most_waiting() {
+                self.stands.get_or_insert((self.now, false));
                 return 0;
             }
         }
+        self.stands = None;
         let most = self.appetite.records(&self.work.memory, self.held.bytes == 0);
         self.is_short = most == 0;
         // What waits until it is due takes room from others, and only the first one matters.
@@ -447,7 +467,7 @@ where
             if let Ok(None) = begun {
                 self.was_ready();
                 self.count_finished();
-                self.succeeded += 1;
+                self.has_succeeded();
                 self.finished_here += 1;
                 if in_a_row {
                     self.shared.finished_at_once();
@@ -490,7 +510,7 @@ where
     fn has_room(&mut self) -> bool {
         let limit = &self.work.limit;
         let has_some = self.room > 0 && self.running < limit.per_lane() && !limit.is_over();
-        if has_some && !self.told_lack {
+        if has_some && !self.told_lack && self.storm.is_none() {
             (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
             return true;
         }
@@ -498,6 +518,10 @@ where
     }
 
     fn look_for_room(&mut self) -> bool {
+        if self.storm.is_some_and(|until| self.now < until || self.in_flight > 0) {
+            (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
+            return false;
+        }
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
         }
@@ -690,6 +714,21 @@ where
         }
         self.looked_at = self.last;
         self.look_at_long_calls();
+        self.tell_that_it_stands();
+    }
+
+    fn tell_that_it_stands(&mut self) {
+        let (waits, most) = (self.waits(), self.work.memory.most_waiting());
+        if let Some((since, is_told @ false)) = &mut self.stands
+            && self.now >= *since + STANDING
+        {
+            *is_told = true;
+            let partition = &self.shared.id.partition;
+            (self.tell)(LaneMessage::Told(format!(
+                "{partition}: nothing more is read for now: what waits for its next try, or behind a record that does, \
+                 takes {waits} bytes, and the memory has room for {most} of that; give more memory"
+            )));
+        }
     }
 
     /// Waits until there is something to do.
@@ -711,8 +750,8 @@ where
             };
             // What is due already and did not move waits for something else.
             let delayed = self.delayed.as_ref().and_then(Delayed::due);
-            let due =
-                [self.schedule.due(), batch, delayed].into_iter().flatten().filter(|due| *due > self.now);
+            let due = [self.schedule.due(), batch, delayed, self.storm].into_iter().flatten();
+            let due = due.filter(|due| *due > self.now);
             until = due.fold(until, Duration::min);
         }
         let given_back =
@@ -745,6 +784,7 @@ where
             // What is cancelled was handed out, too.
             let mut counted = self.in_flight;
             self.schedule.for_each(|item| counted += usize::from(item.is_counted));
+            counted += self.aside.wanted().filter(|item| item.is_counted).count();
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);
@@ -761,5 +801,7 @@ const READY_BEFORE_OTHERS: usize = 32;
 const MOST_IDLE_TICKS: u32 = 5;
 /// How many records behind each other count as one that could run beside others, at most.
 const MOST_BEHIND: usize = 16;
+/// How long a lane does not read for want of room for what waits before that is told.
+const STANDING: Duration = Duration::from_secs(10);
 /// How often a lane looks around.
 pub(super) const LOOK: Duration = Duration::from_secs(1);

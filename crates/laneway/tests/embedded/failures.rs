@@ -217,18 +217,23 @@ fn when_everything_fails_the_dead_letters_have_a_limit() {
         let guard = StormGuard::new(3).successes(2);
         let guard = if waits { guard.waits() } else { guard };
         let builder = quick(&bench).ordering(Ordering::Key).attempts(1).dead_letters(&letters);
-        let healthy = Arc::new(AtomicUsize::new(0));
-        let is_healthy = healthy.clone();
+        let (healthy, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (is_healthy, called) = (healthy.clone(), calls.clone());
         let (handle, run) = bench.run(builder.storm_guard(guard), move |_: Record| {
+            called.fetch_add(1, Atomic::SeqCst);
             let healthy = is_healthy.load(Atomic::SeqCst) == 1;
             std::future::ready(if healthy { Ok(()) } else { Err("the database is down") })
         });
-        bench.fetcher.deliver(&bench.partition(0), 0..10, None);
-        let said = |text: &str| bench.errors().iter().any(|error| error.contains(text));
+        bench.fetcher.deliver(&bench.partition(0), 0..1_000, None);
         if waits {
-            wait_until(LONG, "it is told", || said("it waits, and is tried again"));
+            let storms =
+                || bench.errors().iter().filter(|error| error.contains("its lane begins nothing")).count();
+            wait_until(LONG, "it is told, and one is tried again, and again", || storms() >= 3);
+            // Three letters, and one call for each time that it was told.
+            let calls = calls.load(Atomic::SeqCst);
+            assert!(calls <= 4 + storms(), "{calls} calls while everything fails, and {} storms", storms());
             healthy.store(1, Atomic::SeqCst);
-            wait_until(LONG, "all is committed", || bench.committed(0) == 10);
+            wait_until(LONG, "all is committed", || bench.committed(0) == 1_000);
             bench.end((handle, run));
         } else {
             let error = bench.runtime.block_on(run).unwrap().expect_err("an error");

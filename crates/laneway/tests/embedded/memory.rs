@@ -1,10 +1,11 @@
 //! The budget of memory: what waits is put aside, partitions take turns, and one record may be larger than all of it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{Event, NativeClient, Ordering, Record};
+use laneway::{Batching, Event, NativeClient, Ordering, Outcome, Record};
 use laneway_testing::{Producer, wait_until};
 use tokio::sync::Semaphore;
 
@@ -67,6 +68,92 @@ fn what_is_behind_a_stuck_key_does_not_fill_the_memory_and_comes_in_its_order() 
         let first: i64 = key.parse().unwrap();
         let expected: Vec<i64> = (first..4_000).step_by(10).collect();
         assert_eq!(*offsets, expected, "of key {key}, each once and in order");
+    }
+}
+
+fn of_key(record: &Record) -> usize {
+    std::str::from_utf8(record.key().unwrap()).unwrap().parse().unwrap()
+}
+
+/// One of ten records fails, and all that do have more than may wait; then they succeed.
+#[test]
+fn what_waits_for_its_next_try_does_not_fill_the_memory_either() {
+    for ordering in [Ordering::Key, Ordering::Unordered] {
+        let bench = Bench::new(1);
+        produce(&bench, 0, 1_000, 1_000, 4_000);
+        let (ended, is_well) = (Ended::default(), Arc::new(AtomicBool::new(false)));
+        let (noted, well) = (ended.clone(), is_well.clone());
+        let builder = bench.builder().ordering(ordering).memory(1 << 20);
+        let running = bench.run(builder, move |record: Record| {
+            let fails = of_key(&record).is_multiple_of(10) && !well.load(Atomic::Acquire);
+            if !fails {
+                note(&noted, &record);
+            }
+            let after = Some(Duration::from_millis(500));
+            let failed = || Outcome::Retry { error: "not yet".into(), after };
+            std::future::ready(if fails { failed() } else { Outcome::Done })
+        });
+        wait_until(LONG, "all others are through", || count(&ended) == 900);
+        let memory = running.0.status().memory;
+        assert!(memory.held <= 512 << 10, "{memory:?}");
+        is_well.store(true, Atomic::Release);
+        wait_until(LONG, "all is committed", || bench.committed(0) == 1_000);
+        bench.end(running);
+        assert!(ended.lock().unwrap().values().all(|offsets| offsets.len() == 1), "each once");
+    }
+}
+
+/// Every second record is of a key that fails, and is handled in batches.
+#[test]
+fn a_stuck_key_does_not_fill_the_memory_where_records_are_handled_in_batches_either() {
+    for one_key in [false, true] {
+        let bench = Bench::new(1);
+        produce(&bench, 0, 2_000, 2, 2_000);
+        let (ended, is_well) = (Ended::default(), Arc::new(AtomicBool::new(false)));
+        let (noted, well) = (ended.clone(), is_well.clone());
+        let builder = bench.builder().ordering(Ordering::Key).memory(4 << 20);
+        let consumer = builder.build().expect("a consumer");
+        let handle = consumer.handle();
+        let batching = if one_key { Batching::of(10).one_key() } else { Batching::of(10) };
+        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+            let outcomes = records.iter().map(|record| {
+                if of_key(record) == 0 && !well.load(Atomic::Acquire) {
+                    return Outcome::Retry { error: "not yet".into(), after: Some(Duration::from_secs(1)) };
+                }
+                note(&noted, record);
+                Outcome::Done
+            });
+            std::future::ready(outcomes.collect::<Vec<_>>())
+        }));
+        wait_until(LONG, "the other key is through", || count(&ended) == 1_000);
+        is_well.store(true, Atomic::Release);
+        wait_until(LONG, "all is committed", || bench.committed(0) == 2_000);
+        bench.end((handle, run));
+        for (key, offsets) in ended.lock().unwrap().iter() {
+            let first: i64 = key.parse().unwrap();
+            assert_eq!(*offsets, (first..2_000).step_by(2).collect::<Vec<_>>(), "each once and in order");
+        }
+    }
+}
+
+/// A batch is handed over as it is where the memory has no room for what it still could get.
+#[test]
+fn a_batch_that_is_larger_than_the_memory_does_not_wait_for_what_it_can_not_get() {
+    for ordering in [Ordering::Partition, Ordering::Key] {
+        let bench = Bench::new(2);
+        (0..2).for_each(|partition| produce(&bench, partition, 1_000, 10, 4_000));
+        let consumer = bench.builder().ordering(ordering).memory(2 << 20).build().expect("a consumer");
+        let handle = consumer.handle();
+        let batching = Batching::of(100_000).bytes(8 << 20).linger(Duration::from_secs(3_600));
+        let ended = Ended::default();
+        let noted = ended.clone();
+        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+            records.iter().for_each(|record| note(&noted, record));
+            std::future::ready(())
+        }));
+        // Of the last records there is nothing to keep them from lingering.
+        wait_until(LONG, "most of it is through", || count(&ended) >= 1_700);
+        bench.end((handle, run));
     }
 }
 
