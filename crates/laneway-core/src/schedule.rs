@@ -208,7 +208,8 @@ impl<T> Schedule<T> {
                     self.ready.pop_front();
                     continue;
                 }
-                return if now < first.since + self.limits.linger { None } else { self.take_rest() };
+                let due = first.since.saturating_add(self.limits.linger);
+                return if now < due { None } else { self.take_rest() };
             }
             return None;
         }
@@ -310,7 +311,7 @@ impl<T> Schedule<T> {
         self.ready
             .iter()
             .find(|ready| is_current(&self.queues, ready))
-            .map(|first| first.since + self.limits.linger)
+            .map(|first| first.since.saturating_add(self.limits.linger))
     }
 
     /// A record that ran has finished: its queue goes on, or is dropped if there is nothing more in it. `at_once` as in

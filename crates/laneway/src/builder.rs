@@ -526,6 +526,19 @@ impl Builder {
         Ok(())
     }
 
+    /// Cuts times that stand for "for ever" to one that can be added to any other, and to a time of day.
+    pub(crate) fn in_bounds(mut self) -> Self {
+        let cut = |time: Duration| time.min(LONGEST_TIME);
+        self.drain_deadline = cut(self.drain_deadline);
+        self.commit_interval = cut(self.commit_interval);
+        self.backoff = (cut(self.backoff.0), cut(self.backoff.1));
+        self.retry_for = self.retry_for.map(cut);
+        self.timeout = self.timeout.map(cut);
+        self.stall_after = cut(self.stall_after);
+        self.stall = self.stall.map(|(limit, action)| (cut(limit), action));
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Config, message));
         if let Some(given) = &self.assigned {
@@ -609,5 +622,7 @@ fn check_broker(broker: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Config, message))
 }
 
+/// A hundred years.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 const DEFAULT_MEMORY: u64 = 512 << 20;
 const LEAST_MEMORY: u64 = 1 << 20;

@@ -80,6 +80,7 @@ impl Consumer {
     }
 
     pub(crate) fn new(builder: Builder) -> Result<Self, Error> {
+        let builder = builder.in_bounds();
         builder.check()?;
         let clients = Clients::new(&builder)?;
         let assigned = builder.assigned.iter().flatten().map(|(partition, _)| partition.topic.to_string());

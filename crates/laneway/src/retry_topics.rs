@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::builder::LONGEST_TIME;
 use crate::error::{Error, ErrorKind};
 
 /// Retry topics, in the order in which a record goes through them.
@@ -10,7 +11,7 @@ pub(crate) struct RetryTopics(Vec<(String, Duration)>);
 
 impl RetryTopics {
     pub(crate) fn add(&mut self, topics: impl IntoIterator<Item = (String, Duration)>) {
-        self.0.extend(topics);
+        self.0.extend(topics.into_iter().map(|(topic, delay)| (topic, delay.min(LONGEST_TIME))));
     }
 
     pub(crate) fn check(&self, dead_letters: Option<&str>) -> Result<(), Error> {

@@ -52,6 +52,24 @@ fn a_failed_record_keeps_its_place_and_delays_no_other_key() {
 }
 
 #[test]
+fn a_linger_and_a_wait_for_ever_are_longer_than_any_other() {
+    for one_key in [false, true] {
+        let limits = BatchLimits { records: 2, bytes: usize::MAX, linger: Duration::MAX, one_key };
+        let mut schedule = Schedule::new(limits);
+        schedule.push(Some(b"a"), 1, 1, at(5));
+        assert!(schedule.take_batch(at(10)).is_none());
+        assert_eq!(schedule.batch_due(), Some(Duration::MAX));
+        schedule.push(Some(b"a"), 2, 1, at(11));
+        let mut batch = schedule.take_batch(at(12)).unwrap();
+        let (place, item) = batch.remove(0);
+        schedule.retry(place, item, 1, Duration::MAX);
+        schedule.done(batch.remove(0).0, 1, at(13));
+        schedule.release(at(1_000_000));
+        assert_eq!((schedule.due(), schedule.waiting()), (Some(Duration::MAX), 1));
+    }
+}
+
+#[test]
 fn a_batch_waits_for_its_size_its_bytes_or_its_linger() {
     let limits = BatchLimits { records: 3, bytes: 100, linger: at(10), one_key: false };
     let mut schedule = Schedule::new(limits);

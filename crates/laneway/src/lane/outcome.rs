@@ -89,7 +89,7 @@ where
         // What waits is copied out of what it was fetched with, which it would keep in memory.
         item.detach(&mut self.held);
         let bytes = item.record.size();
-        self.schedule.retry(place, item, bytes, self.now + wait);
+        self.schedule.retry(place, item, bytes, self.now.saturating_add(wait));
     }
 
     /// The consumer is to stop for a record, which is not finished.

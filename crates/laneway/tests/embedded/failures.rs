@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use laneway::{
     Consumer, ErrorKind, Event, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record,
-    ServiceHandler, StormGuard, Timestamp, Typed,
+    ServiceHandler, StallAction, StormGuard, Timestamp, Typed,
 };
 use laneway_testing::{unique, wait_until};
 
@@ -100,6 +100,24 @@ fn a_wait_that_the_handler_asks_for_goes_before_the_backoff() {
     bench.end(running);
     let tries = tries.lock().unwrap();
     assert!(tries.len() == 3 && tries[1] - tries[0] >= WAIT, "{tries:?}");
+}
+
+#[test]
+fn a_time_for_ever_is_as_good_as_any_other_wherever_one_is_given() {
+    let bench = Bench::new(1);
+    let for_ever = Duration::MAX;
+    let builder = quick(&bench).ordering(Ordering::Unordered).backoff(WAIT, for_ever).timeout(for_ever);
+    let builder = builder.retry_for(for_ever).stall_after(for_ever).stall(for_ever, StallAction::Leave);
+    let builder = builder.commit_interval(for_ever).drain_deadline(for_ever);
+    let builder = builder.allow_drains_longer_than_the_rebalance_timeout();
+    let (handle, run) = bench.run(builder, move |record: Record| {
+        let retry = Outcome::Retry { error: "not now".into(), after: Some(for_ever) };
+        std::future::ready(if record.offset() == 3 { retry } else { Outcome::Done })
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..6, None);
+    wait_until(LONG, "the others are finished", || handle.status().finished == 5);
+    bench.end((handle, run));
+    assert_eq!(bench.committed(0), 3);
 }
 
 #[test]
