@@ -27,33 +27,33 @@ pub(super) type Answer = Option<Box<BatchOutcome>>;
 /// stands.
 pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> Answer {
     match job {
-        Job::One(record) => {
-            let handled = pin!(async {
-                match handler.handle(record).await {
-                    Outcome::Done => None,
-                    outcome => Some(Box::new(BatchOutcome::All(outcome))),
-                }
-            });
-            match work.failures.timeout {
-                None => catching(handled, panicked).await,
-                Some(timeout) => Box::pin(in_time(timeout, handled)).await,
-            }
-        }
-        Job::Many(records) => Box::pin(many(handler, work, records)).await,
+        Job::One(record) => match work.failures.timeout {
+            None => catching(pin!(one(handler, record)), panicked).await,
+            Some(timeout) => Box::pin(in_time(timeout, Box::pin(one(handler, record)))).await,
+        },
+        Job::Many(records) => Box::pin(within(work, many(handler, records))).await,
         Job::Letter(letter) => Box::pin(write(work, letter)).await,
     }
 }
 
-async fn many<H: Handler>(handler: &H, work: &Work, records: Vec<Record>) -> Answer {
-    let handled = pin!(async {
-        match handler.handle_batch(records).await {
-            BatchOutcome::All(Outcome::Done) => None,
-            outcome => Some(Box::new(outcome)),
-        }
-    });
+async fn one<H: Handler>(handler: &H, record: Record) -> Answer {
+    match handler.handle(record).await {
+        Outcome::Done => None,
+        outcome => Some(Box::new(BatchOutcome::All(outcome))),
+    }
+}
+
+async fn many<H: Handler>(handler: &H, records: Vec<Record>) -> Answer {
+    match handler.handle_batch(records).await {
+        BatchOutcome::All(Outcome::Done) => None,
+        outcome => Some(Box::new(outcome)),
+    }
+}
+
+async fn within(work: &Work, handled: impl Future<Output = Answer>) -> Answer {
     match work.failures.timeout {
-        None => catching(handled, panicked).await,
-        Some(timeout) => in_time(timeout, handled).await,
+        None => catching(pin!(handled), panicked).await,
+        Some(timeout) => in_time(timeout, Box::pin(handled)).await,
     }
 }
 
@@ -64,9 +64,15 @@ async fn write(work: &Work, letter: Box<(Record, Letter)>) -> Answer {
     None
 }
 
-async fn in_time(timeout: Duration, handled: Pin<&mut impl Future<Output = Answer>>) -> Answer {
-    let in_time = tokio::time::timeout(timeout, catching(handled, panicked)).await;
-    in_time.unwrap_or_else(|_| failed(format!("the handler did not end within {timeout:?}")))
+async fn in_time(timeout: Duration, mut handled: Pin<Box<impl Future<Output = Answer>>>) -> Answer {
+    if let Ok(answer) = tokio::time::timeout(timeout, catching(handled.as_mut(), panicked)).await {
+        return answer;
+    }
+    let late = format!("the handler did not end within {timeout:?}");
+    failed(match caught(|| drop(handled)) {
+        Ok(()) => late,
+        Err(panic) => format!("{late}, and panicked when it was dropped: {panic}"),
+    })
 }
 
 /// What an answer stands for.
@@ -87,6 +93,11 @@ pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, S
     catching(pin!(async { Ok(future.await) }), Err).await
 }
 
+/// Drops what is the user's. An error: that panicked.
+pub(super) fn caught(drop: impl FnOnce()) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(drop)).map_err(|panic| panic_text(&*panic))
+}
+
 fn catching<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
     panicked: impl Fn(String) -> T,
@@ -105,6 +116,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -147,6 +147,19 @@ where
         self.wait_for_next_try(item, place, wait);
     }
 
+    /// What still runs when the lane ends is dropped. That is the handler's code, and may panic.
+    pub(super) fn cancel_calls(&mut self) {
+        for (at, call) in self.calls.drain(..).enumerate() {
+            let Some(call) = call else { continue };
+            if let (Err(panic), Some(record)) = (self.slots.cancel(at), call.unit.first()) {
+                let (lane, offset) = (&self.shared.id.partition, record.offset());
+                (self.tell)(LaneMessage::Told(format!(
+                    "{lane} at offset {offset}: the handler panicked when it was cancelled: {panic}"
+                )));
+            }
+        }
+    }
+
     /// A record will not be finished here.
     fn let_go_of(&self, item: &Item) {
         if let (Some(quota), true) = (self.quota, item.is_counted) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::LaneShared;
+use super::attempt::caught;
 
 pub(super) struct Slots<F> {
     slots: Vec<Slot<F>>,
@@ -90,11 +91,25 @@ impl<F: Future> Slots<F> {
         }
     }
 
+    /// Drops what waits in a slot. An error: that panicked.
+    pub(super) fn cancel(&mut self, at: usize) -> Result<(), String> {
+        self.slots.get_mut(at).map_or(Ok(()), |slot| caught(|| slot.future.set(None)))
+    }
+
     fn add(&mut self) -> u32 {
         let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let waker = Arc::new(SlotWaker { woken: self.woken.clone(), at, is_listed: AtomicBool::new(false) });
         let cached = Waker::from(waker.clone());
         self.slots.push(Slot { future: Box::pin(None), waker, cached });
         at
+    }
+}
+
+/// Where a lane's task is dropped under it: one that panics at that is not to keep others from theirs.
+impl<F> Drop for Slots<F> {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            caught(|| slot.future.set(None)).ok();
+        }
     }
 }

@@ -124,7 +124,7 @@ fn closing(shared: &LaneShared) -> Closing {
 /// A lane that runs.
 pub(super) struct Running<'a, A, F> {
     /// What is worked on.
-    slots: Slots<F>,
+    pub(super) slots: Slots<F>,
     /// What waits in each slot.
     pub(super) calls: Vec<Option<Call>>,
     /// Calls of the handler that go on.
@@ -778,6 +778,7 @@ where
 
     /// What is not finished when the lane ends is given back.
     fn let_go(&mut self) {
+        self.cancel_calls();
         self.lacks_room = false;
         self.settle();
         if let Some(quota) = self.quota {

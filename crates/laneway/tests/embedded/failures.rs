@@ -140,6 +140,51 @@ fn a_try_that_takes_too_long_has_failed() {
     assert!(bench.errors().iter().any(|error| error.contains("within 50ms")), "{:?}", bench.errors());
 }
 
+/// A handler's future that panics when it is dropped.
+struct Falls;
+
+impl Drop for Falls {
+    fn drop(&mut self) {
+        panic!("it falls");
+    }
+}
+
+async fn hang_and_fall() {
+    let _falls = Falls;
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_handler_that_panics_when_its_time_is_over_fails_that_try_and_nothing_else() {
+    let bench = Bench::new(1);
+    let builder = quick(&bench).timeout(Duration::from_millis(50)).attempts(2).on_give_up(GiveUp::Skip);
+    let running = bench.run(builder, |record: Record| async move {
+        if record.offset() == 1 {
+            hang_and_fall().await;
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..4, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 4);
+    bench.end(running);
+    let said = "within 50ms, and panicked when it was dropped: it falls";
+    assert_eq!(bench.errors().iter().filter(|error| error.contains(said)).count(), 2, "{:?}", bench.errors());
+}
+
+#[test]
+fn handlers_that_panic_when_they_are_cancelled_are_told_and_end_nothing() {
+    let bench = Bench::new(1);
+    let builder = quick(&bench).ordering(Ordering::Unordered).drain_deadline(Duration::from_millis(100));
+    let (handle, run) = bench.run(builder, |_: Record| hang_and_fall());
+    bench.fetcher.deliver(&bench.partition(0), 0..3, None);
+    wait_until(LONG, "they hang", || handle.status().lanes.iter().any(|lane| lane.in_flight == 3));
+    assert_eq!(bench.end((handle, run)).unfinished, 3);
+    let errors = bench.errors().join("\n");
+    for offset in 0..3 {
+        let said = format!("offset {offset}: the handler panicked when it was cancelled: it falls");
+        assert!(errors.contains(&said), "{errors}");
+    }
+}
+
 #[test]
 fn a_handler_that_takes_long_is_named_with_its_key() {
     let bench = Bench::new(1);
