@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::handler::{Handler, IntoOutcome, Outcome};
+use crate::lane::panic_text;
 use crate::record::Record;
 
 /// Makes a value of a record.
@@ -16,7 +18,8 @@ pub trait Decode: Send + Sync + 'static {
     /// Decodes a record.
     ///
     /// # Errors
-    /// When it can't be decoded. That is the record's fault and stays so: it is given up at once.
+    /// When it can't be decoded. That is the record's fault and stays so: it is given up at once. A panic is as good as
+    /// an error.
     fn decode(&self, record: &Record) -> Result<Self::Value, Self::Error>;
 }
 
@@ -62,14 +65,20 @@ where
     O: IntoOutcome,
 {
     async fn handle(&self, record: Record) -> Outcome {
-        // The error is dropped here: it may not be held over an await point.
-        let value = match self.decode.decode(&record) {
-            Ok(value) => value,
-            Err(error) => {
-                return Outcome::DeadLetter { reason: format!("it could not be decoded: {error:#}") };
-            }
-        };
-        (self.handle)(value, record).await.into_outcome()
+        match self.decoded(&record) {
+            Ok(value) => (self.handle)(value, record).await.into_outcome(),
+            Err(why) => Outcome::DeadLetter { reason: format!("it could not be decoded: {why}") },
+        }
+    }
+}
+
+impl<D: Decode, F> Typed<D, F> {
+    /// The error is made to a text at once: it may not be held over an await point.
+    fn decoded(&self, record: &Record) -> Result<D::Value, String> {
+        match catch_unwind(AssertUnwindSafe(|| self.decode.decode(record))) {
+            Ok(decoded) => decoded.map_err(|error| format!("{error:#}")),
+            Err(panic) => Err(format!("the decoder panicked: {}", panic_text(&*panic))),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::{
-    Consumer, ErrorKind, Event, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record,
+    Consumer, Decode, ErrorKind, Event, GiveUp, Json, OffsetReset, Ordering, Outcome, OwnedRecord, Record,
     ServiceHandler, StallAction, StormGuard, Timestamp, Typed,
 };
 use laneway_testing::{unique, wait_until};
@@ -396,6 +396,46 @@ fn a_record_that_cannot_be_decoded_is_given_up_at_its_first_try() {
     assert_eq!(sum.load(Atomic::SeqCst), 1_007);
     let dead = read(&bench, &letters, 1);
     assert_eq!(dead[0].payload.as_deref(), payloads[1]);
+}
+
+/// Panics at a payload that is not text.
+struct Text;
+
+impl Decode for Text {
+    type Value = usize;
+    type Error = std::convert::Infallible;
+
+    fn decode(&self, record: &Record) -> Result<usize, Self::Error> {
+        Ok(std::str::from_utf8(record.payload().expect("a payload")).expect("text").len())
+    }
+}
+
+#[test]
+fn a_record_at_which_the_decoder_panics_is_one_that_cannot_be_decoded() {
+    let bench = Bench::new(1);
+    let letters = unique("dead");
+    bench.kafka.create_topic(&letters, 1).expect("a topic");
+    let consumer = quick(&bench).dead_letters(&letters).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run(Typed::new(Text, |_: usize, _: Record| async {})));
+    let record = |(offset, payload): (i64, &[u8])| OwnedRecord {
+        topic: bench.topic.clone(),
+        offset,
+        payload: Some(payload.to_vec()),
+        ..OwnedRecord::default()
+    };
+    let records = (0..).zip([b"a", b"\xff" as &[u8], b"b"]).map(record).collect();
+    bench.fetcher.deliver_records(&bench.partition(0), records, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 3);
+    bench.end((handle, run));
+    let dead = read(&bench, &letters, 1);
+    let header = |name: &[u8]| dead[0].headers.iter().find(|(of, _)| of == name).unwrap().1.clone().unwrap();
+    assert_eq!(
+        (dead[0].payload.as_deref(), &*header(b"laneway.attempts")),
+        (Some(b"\xff" as &[u8]), b"1" as &[u8])
+    );
+    let error = String::from_utf8(header(b"laneway.error")).unwrap();
+    assert!(error.contains("it could not be decoded: the decoder panicked: text"), "{error}");
 }
 
 /// Ready at every second asking; adds up what it was called with.
