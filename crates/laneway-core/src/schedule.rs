@@ -426,6 +426,11 @@ impl<T> Schedule<T> {
         self.ready.len() - self.stale.min(self.ready.len())
     }
 
+    /// Records of a batch, at most.
+    pub fn batch(&self) -> usize {
+        self.limits.records
+    }
+
     /// Records that wait for one ahead of them in their queue, and their bytes.
     pub fn blocked(&self) -> (usize, usize) {
         (self.blocked, self.blocked_bytes)

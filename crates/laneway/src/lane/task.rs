@@ -336,7 +336,7 @@ where
             _ => self.schedule.side_by_side().max(self.schedule.runnable() / MOST_BEHIND),
         };
         let is_delayed = self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0);
-        if ahead >= self.work.read_ahead || !self.parked.is_empty() || is_delayed {
+        if ahead >= self.work.read_ahead.max(self.schedule.batch()) || !self.parked.is_empty() || is_delayed {
             return 0;
         }
         if self.work.memory.waits_too_much(self.waits()) {

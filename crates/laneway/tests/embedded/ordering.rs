@@ -423,3 +423,34 @@ fn process_with_a_stuck_handler() {
 }
 
 const STUCK: &str = "LANEWAY_TEST_STUCK";
+
+#[test]
+fn as_much_is_read_ahead_as_a_batch_may_have() {
+    for ordering in [Ordering::Key, Ordering::Unordered] {
+        let bench = Bench::new(1);
+        let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let noted = sizes.clone();
+        let builder = bench.builder().fetcher(bench.fetcher.clone()).ordering(ordering);
+        let consumer = builder.build().expect("a consumer");
+        let handle = consumer.handle();
+        let batching = Batching::of(1_000).linger(Duration::from_secs(600));
+        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+            noted.lock().unwrap().push(records.len());
+            std::future::ready(())
+        }));
+        let record = |offset: i64| OwnedRecord {
+            topic: bench.topic.clone(),
+            offset,
+            key: Some(format!("{}", offset % 300).into_bytes()),
+            ..OwnedRecord::default()
+        };
+        // As fetches bring them, and not all at once.
+        for first in (0..2_000).step_by(100) {
+            let records = (first..first + 100).map(record).collect();
+            bench.fetcher.deliver_records(&bench.partition(0), records, None);
+        }
+        wait_until(LONG, "all is committed", || bench.committed(0) == 2_000);
+        bench.end((handle, run));
+        assert_eq!(*sizes.lock().unwrap(), [1_000, 1_000], "{ordering:?}");
+    }
+}
