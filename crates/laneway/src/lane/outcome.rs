@@ -128,13 +128,14 @@ where
     }
 
     /// Too many records were given up while hardly any succeeded: this one does not become a dead letter now.
-    fn hold_back(&mut self, item: Item, place: Place, reason: &str, guard: &Bucket) {
+    fn hold_back(&mut self, mut item: Item, place: Place, reason: &str, guard: &Bucket) {
         let (what, letters) = (self.name(&item), guard.letters());
         let why =
             format!("{what}: {reason}; more than {letters} records were given up while hardly any succeeded");
         if !guard.waits() {
             return self.stop_for(&item, why);
         }
+        item.tried.get_or_insert_with(|| Box::new(Tried::new())).fail();
         let wait = self.work.failures.longest;
         let until = self.now + wait;
         // Told once for all that were in flight together.

@@ -314,6 +314,44 @@ fn when_everything_fails_the_dead_letters_have_a_limit() {
     }
 }
 
+#[test]
+fn what_the_storm_guard_holds_back_keeps_count_of_its_tries_and_its_first_failure() {
+    let bench = Bench::new(1);
+    let letters = unique("dead");
+    bench.kafka.create_topic(&letters, 1).expect("a topic");
+    let builder = quick(&bench).ordering(Ordering::Unordered).backoff(WAIT, WAIT).dead_letters(&letters);
+    let builder = builder.storm_guard(StormGuard::new(1).successes(1).waits());
+    let (tries, healthy) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
+    let (counted, is_healthy) = (tries.clone(), healthy.clone());
+    let running = bench.run(builder, move |record: Record| {
+        let (counted, is_healthy) = (counted.clone(), is_healthy.clone());
+        async move {
+            match record.offset() {
+                2 => is_healthy.notified().await,
+                offset => {
+                    counted.fetch_add(usize::try_from(offset).unwrap(), Atomic::SeqCst);
+                    return Outcome::DeadLetter { reason: "unreadable".into() };
+                }
+            }
+            Outcome::Done
+        }
+    });
+    bench.fetcher.deliver(&bench.partition(0), 0..3, None);
+    wait_until(LONG, "it is held back some times", || tries.load(Atomic::SeqCst) >= 4);
+    healthy.notify_one();
+    wait_until(LONG, "all is committed", || bench.committed(0) == 3);
+    bench.end(running);
+    let letter = read(&bench, &letters, 2).pop().unwrap();
+    let number = |name: &[u8]| -> i64 {
+        let (_, value) = letter.headers.iter().find(|(of, _)| of == name).unwrap();
+        std::str::from_utf8(value.as_deref().unwrap()).unwrap().parse().unwrap()
+    };
+    assert_eq!(number(b"laneway.offset"), 1);
+    assert_eq!(number(b"laneway.attempts"), i64::try_from(tries.load(Atomic::SeqCst)).unwrap());
+    let waited = number(b"laneway.last-failure") - number(b"laneway.first-failure");
+    assert!(waited >= 3 * 50 - 10, "{waited} ms");
+}
+
 /// I1: while the topic for dead letters can't be written its record is not finished.
 #[test]
 fn while_a_dead_letter_cannot_be_written_its_record_waits() {
