@@ -18,6 +18,8 @@ pub enum CommitFailure {
     /// UNKNOWN_TOPIC_OR_PART, TOPIC_AUTHORIZATION_FAILED: it is about a partition, and not about the member.
     /// Which one is not known where several were committed at once.
     Partition,
+    /// OFFSET_METADATA_TOO_LARGE: what goes along with the offsets, and nothing about them. The next commit has less.
+    TooLarge,
     /// Transport, time-outs, a coordinator that moves or loads: there is no coordinator, for a join as little as
     /// for a commit.
     NoCoordinator,
@@ -56,7 +58,7 @@ pub fn verdict(failure: CommitFailure, standing: Standing) -> Verdict {
     use Standing as S;
     match (failure, standing) {
         (F::FencedInstance, _) => Verdict::Fatal,
-        (F::StaleEpoch | F::Partition | F::NoCoordinator | F::Other, _) => Verdict::Retry,
+        (F::StaleEpoch | F::Partition | F::TooLarge | F::NoCoordinator | F::Other, _) => Verdict::Retry,
         (F::RebalanceInProgress, S::Held | S::Past) => Verdict::Retry,
         // No JoinGroup goes out during a hold, so the generation can't have changed by our own doing.
         (F::UnknownMember | F::IllegalGeneration | F::FencedEpoch, S::Held) => Verdict::ThrownOut,

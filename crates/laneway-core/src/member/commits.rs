@@ -226,6 +226,9 @@ impl Member {
             Verdict::Retry if failure == CommitFailure::Partition => {
                 self.clear_suspicion(&sent, Some((now, error)));
             }
+            Verdict::Retry if failure == CommitFailure::TooLarge => {
+                self.commits.due = self.commits.not_before
+            }
             Verdict::Retry => {}
             Verdict::AwaitEvent if matches!(self.phase, Phase::In) => {
                 self.commits.not_before = now + self.settings.commit_interval.max(AGAIN);

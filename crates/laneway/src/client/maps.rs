@@ -18,6 +18,9 @@ pub(crate) struct Maps {
     text: Text,
     /// The last commit held one in dense characters.
     was_dense: bool,
+    /// A commit was refused as too large, and none was taken since: what is finished is not to wait until it is known how
+    /// much the broker takes, so the next one goes without maps.
+    is_bare: bool,
     /// Read and not yet given to their lanes.
     read: HashMap<TopicPartition, Finished>,
 }
@@ -25,11 +28,15 @@ pub(crate) struct Maps {
 impl Maps {
     pub(crate) fn new(group: &str, limit: usize) -> Self {
         let group = group.to_owned();
-        Self { group, limit, text: Text::Dense, was_dense: false, read: HashMap::new() }
+        Self { group, limit, text: Text::Dense, was_dense: false, is_bare: false, read: HashMap::new() }
     }
 
     /// The metadata for an offset that is committed for a lane, and the leader epoch to commit with it.
     pub(crate) fn write(&mut self, at: Position, lane: &LaneShared) -> (Position, String) {
+        if self.is_bare {
+            Self::forget(at, lane);
+            return (at, String::new());
+        }
         let Some((ahead, leader_epoch)) = lane.ahead(at.offset) else {
             lane.forgotten.store(0, Ordering::Relaxed);
             return (at, String::new());
@@ -51,7 +58,7 @@ impl Maps {
 
     /// Whether a broker takes this text, as far as it is known.
     pub(crate) fn takes(&self, text: &str) -> bool {
-        text.len() <= self.limit
+        !self.is_bare && text.len() <= self.limit
     }
 
     /// Nothing of a map is committed: what it would say is counted.
@@ -64,8 +71,14 @@ impl Maps {
         self.was_dense = false;
     }
 
+    /// A commit was taken as it was.
+    pub(crate) fn was_taken(&mut self) {
+        self.is_bare = false;
+    }
+
     /// A broker refused the metadata of the last commit as too large. Answers what is done about it.
     pub(crate) fn is_too_large(&mut self) -> String {
+        self.is_bare = true;
         if self.was_dense {
             self.text = Text::Base64;
             return "offset maps are written in Base64 from now on".into();

@@ -15,6 +15,7 @@ mod lanes;
 mod logged;
 mod made_again;
 mod memory;
+mod metadata;
 mod moves;
 mod parity;
 mod protocols;

@@ -35,8 +35,14 @@ pub(crate) struct Scene {
 
 /// A broker of a test's own, for what the others' tests would not survive. `None` where there is none to be had.
 pub(crate) fn own_kafka() -> Option<RealKafka> {
+    own_kafka_with(&[])
+}
+
+/// Likewise, with properties of the server.
+pub(crate) fn own_kafka_with(properties: &[(&str, &str)]) -> Option<RealKafka> {
     real_kafka_or_skip()?;
-    Some(RealKafka::start(RealOptions::default()).expect("a broker"))
+    let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Some(RealKafka::start(RealOptions { properties, ..RealOptions::default() }).expect("a broker"))
 }
 
 /// How a member behaves.

@@ -273,6 +273,7 @@ fn commit_failure(error: &KafkaError) -> (CommitFailure, String) {
             CommitFailure::Partition
         }
         codes::FENCED_MEMBER_EPOCH => CommitFailure::FencedEpoch,
+        codes::OFFSET_METADATA_TOO_LARGE => CommitFailure::TooLarge,
         codes::COORDINATOR_LOAD_IN_PROGRESS
         | codes::COORDINATOR_NOT_AVAILABLE
         | codes::NOT_COORDINATOR

@@ -462,7 +462,10 @@ impl ClientThread {
                 }
                 let result = match error {
                     Some(error) => Err(commit_refusal(&error, &partitions)),
-                    None => Ok(partitions.into_iter().map(|(partition, ..)| (partition, None)).collect()),
+                    None => {
+                        self.world.maps.was_taken();
+                        Ok(partitions.into_iter().map(|(partition, ..)| (partition, None)).collect())
+                    }
                 };
                 self.input(Input::Committed { token, result });
             }
