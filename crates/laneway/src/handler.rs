@@ -43,6 +43,9 @@ pub enum Outcome {
 }
 
 /// What a handler may return: nothing, a `Result`, or an [`Outcome`].
+///
+/// An error is told as its `{:#}` has it, which shows the causes of errors of anyhow and eyre. Those of others are shown by
+/// [`Chain`](crate::Chain).
 pub trait IntoOutcome {
     /// The outcome that this value stands for.
     fn into_outcome(self) -> Outcome;

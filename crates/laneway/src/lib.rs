@@ -28,6 +28,7 @@
 mod apart;
 mod assign;
 mod builder;
+mod chain;
 mod client;
 mod config;
 mod consumer;
@@ -58,6 +59,7 @@ mod typed;
 pub use apart::{Blocking, BlockingBatches, BlockingBatchesLane, BlockingLane, Spawned, SpawnedLane};
 pub use assign::Start;
 pub use builder::{Builder, StuckHandlers};
+pub use chain::Chain;
 pub use config::{OffsetReset, Protocol};
 pub use consumer::{Consumer, StopReason, Summary};
 pub use error::{Error, ErrorKind};

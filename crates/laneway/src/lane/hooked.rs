@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::attempt::contained;
 use super::work::Work;
 use super::{FALLBACK_TICK, LaneMessage, LaneShared, Order, Tell};
+use crate::chain::Chain;
 use crate::fetcher::PartitionQueue;
 use crate::handler::Closing;
 use crate::hooks::HookError;
@@ -102,7 +103,7 @@ pub(crate) async fn watched(
     loop {
         let next = began + stall_after * 2u32.saturating_pow(told);
         match tokio::time::timeout_at(next.into(), &mut hook).await {
-            Ok(Ok(result)) => return result.map_err(|error| format!("failed: {error:#}")),
+            Ok(Ok(result)) => return result.map_err(|error| format!("failed: {}", Chain::of(&*error))),
             Ok(Err(panic)) => return Err(format!("panicked: {panic}")),
             Err(_) => {
                 told += 1;
