@@ -20,7 +20,7 @@ pub(crate) enum LaneMessage {
     /// The handler is at a record for longer than is allowed.
     Stalled { lane: LaneId, offset: i64, key: Option<Vec<u8>>, age: Duration },
     /// The lane has ended: nothing of it is running, its queue is gone.
-    Ended { lane: LaneId, watermark: Position, unfinished: u64 },
+    Ended { lane: LaneId, watermark: Position, unfinished: u64, panicked: bool },
     /// The stream of the lane was dropped while the lane is to go on.
     LetGo(LaneId),
     /// As many records as wanted were finished.
@@ -55,6 +55,7 @@ impl Drop for EndGuard {
             lane: self.shared.id.clone(),
             watermark: self.shared.watermark(),
             unfinished: self.shared.in_flight(),
+            panicked: std::thread::panicking(),
         });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
-use laneway::{Consumer, ErrorKind, Event, Handle, LaneState, Outcome, Protocol, Record};
+use laneway::{Batching, Consumer, ErrorKind, Event, Handle, Handler, LaneState, Outcome, Protocol, Record};
 use laneway_testing::{ApiKey, EmbeddedOptions, Producer, code, unique, wait_until};
 use tokio::sync::Notify;
 
@@ -394,4 +394,28 @@ fn a_join_that_is_refused_is_told_and_tried_again() {
     wait_until(LONG, "the records are committed", || bench.committed(0) == 2);
     assert!(bench.errors().iter().any(|error| error.contains("JoinGroup failed")), "{:?}", bench.errors());
     bench.end(running);
+}
+
+/// Panics where nothing is made of a panic: when it is asked for its batches.
+struct Unasked;
+
+impl Handler for Unasked {
+    async fn handle(&self, _: Record) -> Outcome {
+        Outcome::Done
+    }
+
+    fn batching(&self) -> Batching {
+        panic!("no batches")
+    }
+}
+
+#[test]
+fn a_lane_whose_task_panics_ends_the_consumer_and_is_not_told_as_a_runtime_that_was_shut_down() {
+    let bench = Bench::new(1);
+    let consumer = bench.builder().fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let run = bench.runtime.spawn(consumer.run(Unasked));
+    let error = bench.runtime.block_on(run).unwrap().expect_err("an error");
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    let said = format!("{}", bench.partition(0));
+    assert!(error.to_string().contains(&said) && error.to_string().contains("its task panicked"), "{error}");
 }

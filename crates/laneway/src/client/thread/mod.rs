@@ -343,9 +343,9 @@ impl ClientThread {
             Message::NotShown => {
                 self.to_show.get_or_insert(Change::Partitions);
             }
-            Message::Lane(LaneMessage::Ended { lane, watermark, unfinished }) => {
+            Message::Lane(LaneMessage::Ended { lane, watermark, unfinished, panicked }) => {
                 if self.world.lanes.get(&lane).is_some_and(|shared| shared.order() == Order::Run) {
-                    self.lose_runtime(&lane);
+                    self.lose_lane(&lane, panicked);
                 }
                 self.truncated.forget(&lane);
                 self.input(Input::LaneEnded { lane: lane.clone(), watermark, unfinished });
@@ -384,10 +384,15 @@ impl ClientThread {
         }
     }
 
-    /// Nobody told a lane to end, and it has: its runtime was shut down under it. No lane can run any more.
-    /// What they finished is committed, and the group is left.
-    fn lose_runtime(&mut self, lane: &LaneId) {
-        let message = format!("{lane} ended by itself: the runtime that lanes run on was shut down");
+    /// Nobody told a lane to end, and it has: its task panicked, or its runtime was shut down under it, and no lane can run
+    /// any more. What they finished is committed, and the group is left.
+    fn lose_lane(&mut self, lane: &LaneId, panicked: bool) {
+        let why = if panicked {
+            "its task panicked, outside of what a panic is an answer of; what it said went to the panic hook"
+        } else {
+            "the runtime that lanes run on was shut down"
+        };
+        let message = format!("{lane} ended by itself: {why}");
         self.failed.get_or_insert_with(|| Error::new(ErrorKind::Fatal, message));
         self.input(Input::Stop);
     }
