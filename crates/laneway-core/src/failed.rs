@@ -135,6 +135,13 @@ impl Tail<'_> {
     }
 }
 
+/// Cuts an error to what is told of it, in headers and anywhere else.
+pub fn cut_error(error: &mut String) {
+    if error.len() > LONGEST_ERROR {
+        *error = cut(error, LONGEST_ERROR);
+    }
+}
+
 /// A text, cut to a size that a header can have.
 fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {

@@ -17,7 +17,7 @@ mod turns;
 mod types;
 
 pub use commit::{CommitFailure, Standing, Verdict, verdict};
-pub use failed::Failed;
+pub use failed::{Failed, cut_error};
 pub use member::{CommitResult, Input, LaneStage, Member, Protocol, Settings, Then, Totals};
 pub use pace::{Pace, Pacing};
 pub use port::{Answer, Port, Report, Want};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use laneway_core::{BatchLimits, LaneId};
+use laneway_core::{BatchLimits, LaneId, cut_error};
 
 use crate::Record;
 
@@ -40,6 +40,19 @@ pub enum Outcome {
     /// It will not be finished here: the record stays unfinished and comes again, and the lane takes
     /// nothing more until its partition is given back. For handlers whose sink has gone for good.
     Abandon,
+}
+
+impl Outcome {
+    /// Cuts what it says to what is told of it: it goes into events and headers.
+    fn cut(&mut self) {
+        match self {
+            Self::Retry { error: text, .. }
+            | Self::DeadLetter { reason: text }
+            | Self::Skip { reason: text }
+            | Self::Stop { reason: text } => cut_error(text),
+            Self::Done | Self::Abandon => {}
+        }
+    }
 }
 
 /// What a handler may return: nothing, a `Result`, or an [`Outcome`].
@@ -84,6 +97,14 @@ pub enum BatchOutcome {
 }
 
 impl BatchOutcome {
+    pub(crate) fn cut(mut self) -> Self {
+        match &mut self {
+            Self::All(outcome) => outcome.cut(),
+            Self::Each(outcomes) => outcomes.iter_mut().for_each(Outcome::cut),
+        }
+        self
+    }
+
     pub(crate) fn one(self) -> Outcome {
         match self {
             Self::All(outcome) => outcome,

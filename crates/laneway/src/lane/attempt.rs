@@ -7,6 +7,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use laneway_core::cut_error;
+
 use super::work::Work;
 use crate::dead_letters::Letter;
 use crate::handler::{BatchOutcome, Handler, Outcome};
@@ -77,7 +79,7 @@ async fn in_time(timeout: Duration, mut handled: Pin<Box<impl Future<Output = An
 
 /// What an answer stands for.
 pub(super) fn outcome_of(answer: Answer) -> BatchOutcome {
-    answer.map_or(BatchOutcome::All(Outcome::Done), |outcome| *outcome)
+    answer.map_or(BatchOutcome::All(Outcome::Done), |outcome| outcome.cut())
 }
 
 fn failed(error: String) -> Answer {
@@ -114,7 +116,10 @@ fn catching<T>(
 /// What a panic says.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    let mut text =
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+    cut_error(&mut text);
+    text
 }
 
 #[cfg(test)]

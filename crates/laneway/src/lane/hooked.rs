@@ -3,6 +3,8 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use laneway_core::cut_error;
+
 use super::attempt::contained;
 use super::work::Work;
 use super::{FALLBACK_TICK, LaneMessage, LaneShared, Order, Tell};
@@ -103,7 +105,13 @@ pub(crate) async fn watched(
     loop {
         let next = began + stall_after * 2u32.saturating_pow(told);
         match tokio::time::timeout_at(next.into(), &mut hook).await {
-            Ok(Ok(result)) => return result.map_err(|error| format!("failed: {}", Chain::of(&*error))),
+            Ok(Ok(result)) => {
+                return result.map_err(|error| {
+                    let mut error = Chain::of(&*error).to_string();
+                    cut_error(&mut error);
+                    format!("failed: {error}")
+                });
+            }
             Ok(Err(panic)) => return Err(format!("panicked: {panic}")),
             Err(_) => {
                 told += 1;

@@ -140,6 +140,24 @@ fn a_try_that_takes_too_long_has_failed() {
     assert!(bench.errors().iter().any(|error| error.contains("within 50ms")), "{:?}", bench.errors());
 }
 
+#[test]
+fn of_a_long_error_as_much_is_told_as_a_header_has() {
+    let bench = Bench::new(1);
+    let running =
+        bench.run(quick(&bench).attempts(2).on_give_up(GiveUp::Skip), |record: Record| async move {
+            let long = "ä".repeat(1_000_000);
+            if record.offset() == 1 { panic!("{long}") } else { Err::<(), _>(long) }
+        });
+    bench.fetcher.deliver(&bench.partition(0), 0..2, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 2);
+    bench.end(running);
+    let errors = bench.errors();
+    let long = errors.iter().filter(|error| error.contains("ää...")).map(String::len);
+    let lengths: Vec<usize> = long.collect();
+    assert_eq!(lengths.len(), 4, "{lengths:?}");
+    assert!(lengths.iter().all(|length| (4_000..4_300).contains(length)), "{lengths:?}");
+}
+
 /// A handler's future that panics when it is dropped.
 struct Falls;
 
