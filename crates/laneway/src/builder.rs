@@ -307,7 +307,8 @@ impl Builder {
     ///
     /// Where it does not carry all partitions that have something to read, they take turns. Records that the user's
     /// code keeps beyond its call are the user's, and each may keep all that it was fetched with in memory: see
-    /// [`Record`](crate::Record). A record that is larger than a quarter of the budget passes, alone, and is told.
+    /// [`Record`](crate::Record). A record that is larger than a quarter of the budget passes, alone, and is told
+    /// of, once for each lane.
     /// How much larger compressed batches become is learnt from the first that come.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;

@@ -33,6 +33,8 @@ pub(crate) struct LaneShared {
     waiting: AtomicU64,
     pub(crate) reading: Reading,
     stalled: AtomicU64,
+    /// It was told that records are too large for the memory.
+    told_too_large: AtomicBool,
     /// How often the lane has looked at what its handler does.
     looks: AtomicU64,
     /// Records finished ahead that the last commit had no room to remember.
@@ -76,6 +78,7 @@ impl LaneShared {
             waiting: AtomicU64::new(0),
             reading: Reading::default(),
             stalled: AtomicU64::new(0),
+            told_too_large: AtomicBool::new(false),
             looks: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
             end: AtomicI64::new(-1),
@@ -169,7 +172,7 @@ impl LaneShared {
         if self.reading.has_taken(bytes, records, is_at_end, memory) | is_more {
             tell(LaneMessage::Crowded);
         }
-        if bytes > memory.most_held() {
+        if bytes > memory.most_held() && !self.told_too_large.swap(true, Ordering::Relaxed) {
             tell(LaneMessage::Told(memory.too_large(&self.id.partition, bytes)));
         }
         (taken, bytes)
@@ -328,6 +331,32 @@ mod tests {
             let batch = Batch::from_owned(vec![OwnedRecord::default()]);
             Taken { batch: Some(batch), is_last: self.0, ..Taken::default() }
         }
+    }
+
+    /// Delivers one record that is larger than a quarter of a MiB.
+    struct Large;
+
+    impl PartitionQueue for Large {
+        fn take(&mut self, _: usize) -> Taken {
+            let record = OwnedRecord { payload: Some(vec![0; 300 << 10]), ..OwnedRecord::default() };
+            Taken { batch: Some(Batch::from_owned(vec![record])), ..Taken::default() }
+        }
+    }
+
+    #[test]
+    fn records_that_are_too_large_for_the_memory_are_told_once() {
+        let id = LaneId { partition: TopicPartition::new("t", 0), epoch: Epoch(1) };
+        let shared = LaneShared::new(id, Position::at(0));
+        let memory = Memory::new(1 << 20, Prefetch { bytes: 1 << 20, records: 1_000, fetch: 256 << 10 });
+        let told = Arc::new(AtomicU64::new(0));
+        let counted = told.clone();
+        let tell: Tell = Arc::new(move |message| {
+            counted.fetch_add(u64::from(matches!(message, LaneMessage::Told(_))), Ordering::Relaxed);
+        });
+        for _ in 0..3 {
+            shared.take(&mut Large, 1, &mut Appetite::default(), &memory, &tell);
+        }
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 
     #[test]
