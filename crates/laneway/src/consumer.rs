@@ -49,7 +49,8 @@ pub struct Consumer {
 pub struct Summary {
     /// Why it stopped.
     pub reason: StopReason,
-    /// Records that were finished.
+    /// Records that were finished, counted as in [`Status::finished`](crate::Status::finished): with those that were passed
+    /// over because they were finished before.
     pub finished: u64,
     /// Records that were in flight when the stop ended their lane by force. They come again.
     pub unfinished: u64,

@@ -18,7 +18,8 @@ pub struct Status {
     pub lanes: Vec<LaneStatus>,
     /// Rebalance events answered so far.
     pub rebalances: u64,
-    /// Records finished so far.
+    /// Records finished so far. Those count as well that were passed over because they were finished before: by another
+    /// member, as the offset map tells, or by a lane that was opened again.
     pub finished: u64,
     /// Records that came round their partition's queue so far. Each was fetched again.
     pub strays: u64,
@@ -61,7 +62,7 @@ pub struct LaneStatus {
     pub waiting: u64,
     /// Records that have been in the handler for longer than [`Builder::stall`](crate::Builder::stall) allows.
     pub stalled: u64,
-    /// Records finished by this lane.
+    /// Records finished by this lane, those included that it passed over because they were finished before.
     pub finished: u64,
 }
 
