@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use laneway_core::LaneId;
 use tokio::sync::Notify;
@@ -19,10 +20,12 @@ use crate::record::Record;
 ///
 /// Code that blocks can't be cancelled. A call that outlives the drain deadline keeps its lane from ending; what is
 /// done then is the choice of [`Builder::stuck_handlers`]: it is left running, fenced and reported (the default), or
-/// the process is ended, which alone keeps another member from working on the same partition beside it.
+/// the process is ended, which alone keeps another member from working on the same partition beside it. One that outlives
+/// [`Builder::timeout`] has failed, and nothing takes its place, and its key's, before it has returned.
 ///
 /// [`Consumer::run_blocking`]: crate::Consumer::run_blocking
 /// [`Builder::stuck_handlers`]: crate::Builder::stuck_handlers
+/// [`Builder::timeout`]: crate::Builder::timeout
 pub struct Blocking<F> {
     call: Arc<F>,
 }
@@ -49,7 +52,8 @@ pub struct BlockingBatchesLane<F> {
 /// A handler whose calls are tasks of their own, from a closure `Fn(Record) -> impl Future`. See
 /// [`Consumer::run_spawned`](crate::Consumer::run_spawned).
 ///
-/// Cancelled, a call's task is aborted, and its lane has not ended before the task has.
+/// Cancelled, or after [`Builder::timeout`](crate::Builder::timeout), a call's task is aborted, at its next await; neither
+/// does its lane end nor its key go on before the task has ended.
 pub struct Spawned<F> {
     call: Arc<F>,
 }
@@ -65,6 +69,8 @@ pub struct SpawnedLane<F> {
 struct Calls {
     count: AtomicUsize,
     returned: Notify,
+    /// The last ones that were given up, and go on.
+    given_up: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 struct Call(Arc<Calls>);
@@ -90,7 +96,7 @@ impl Calls {
             drop(running);
             answer
         });
-        answer_of(called.await)
+        Ongoing { task: Some(called), calls: self }.answer().await
     }
 
     /// Makes a call in a task of its own, which is aborted when this is dropped.
@@ -100,12 +106,21 @@ impl Calls {
     ) -> Option<T> {
         self.count.fetch_add(1, Ordering::AcqRel);
         let running = Call(self.clone());
-        let mut task = AbortOnDrop(tokio::spawn(async move {
+        let called = tokio::spawn(async move {
             // Dropped when the task has ended, however it does.
             let _running = running;
             call.await
-        }));
-        answer_of((&mut task.0).await)
+        });
+        Ongoing { task: Some(called), calls: self }.answer().await
+    }
+
+    /// Returns when the call has that was given up last. Nobody else has asked for it: the lane gives up a call and asks in
+    /// one go.
+    async fn last_returned(&self) {
+        let last = self.given_up.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(last) = last {
+            last.await;
+        }
     }
 
     /// Returns when all calls have, those too whose record was cancelled.
@@ -116,11 +131,27 @@ impl Calls {
     }
 }
 
-struct AbortOnDrop<T>(JoinHandle<T>);
+/// A call that is given up when this is dropped before it has answered: its task is aborted, as far as that can be done.
+struct Ongoing<'a, T: Send + 'static> {
+    task: Option<JoinHandle<T>>,
+    calls: &'a Calls,
+}
 
-impl<T> Drop for AbortOnDrop<T> {
+impl<T: Send + 'static> Ongoing<'_, T> {
+    async fn answer(mut self) -> Option<T> {
+        let joined = self.task.as_mut()?.await;
+        self.task = None;
+        answer_of(joined)
+    }
+}
+
+impl<T: Send + 'static> Drop for Ongoing<'_, T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let returned = Box::pin(async move { drop(task.await) });
+            self.calls.given_up.lock().unwrap_or_else(PoisonError::into_inner).push(returned);
+        }
     }
 }
 
@@ -163,6 +194,10 @@ where
         let call = self.call.clone();
         let called = self.calls.spawn(async move { call(record).await.into_outcome() });
         called.await.unwrap_or(Outcome::Abandon)
+    }
+
+    async fn given_up(&self) {
+        self.calls.last_returned().await;
     }
 
     async fn close(&self, _: Closing) {
@@ -230,6 +265,10 @@ where
         self.calls.make(move || call(record).into_outcome()).await.unwrap_or(Outcome::Abandon)
     }
 
+    async fn given_up(&self) {
+        self.calls.last_returned().await;
+    }
+
     async fn close(&self, _: Closing) {
         self.calls.all_returned().await;
     }
@@ -252,6 +291,10 @@ where
         let call = self.call.clone();
         let answer = self.calls.make(move || call(records).into_batch_outcome()).await;
         answer.unwrap_or(BatchOutcome::All(Outcome::Abandon))
+    }
+
+    async fn given_up(&self) {
+        self.calls.last_returned().await;
     }
 
     async fn close(&self, _: Closing) {

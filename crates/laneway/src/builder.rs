@@ -330,7 +330,9 @@ impl Builder {
         self
     }
 
-    /// How long one try may take. Then its future is dropped, and the try has failed. Default: no limit.
+    /// How long one try may take. Then its future is dropped, and the try has failed. What can't be cancelled (a call of
+    /// [`Consumer::run_blocking`](crate::Consumer::run_blocking), a task that computes) keeps the record's place, and its
+    /// key's, until it has returned: the failure is told then, and the next try begins. Default: no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -431,6 +431,10 @@ impl<H: Handler> Handler for Shared<H> {
         self.0.handle_batch(records)
     }
 
+    fn given_up(&self) -> impl Future<Output = ()> + Send {
+        self.0.given_up()
+    }
+
     fn close(&self, closing: Closing) -> impl Future<Output = ()> + Send {
         self.0.close(closing)
     }

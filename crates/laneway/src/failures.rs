@@ -67,8 +67,9 @@ impl StormGuard {
         self
     }
 
-    /// When there are none left, records wait for as long as the longest backoff and are tried again, instead of
-    /// stopping the consumer.
+    /// When there are none left, the lane pauses instead of stopping the consumer: it begins nothing for as long as the
+    /// longest backoff ([`Builder::backoff`](crate::Builder::backoff)), then one record after each such time, until one
+    /// succeeds.
     pub fn waits(mut self) -> Self {
         self.waits = true;
         self

@@ -235,6 +235,13 @@ pub trait Handler: Send + Sync + 'static {
         }
     }
 
+    /// A call has taken longer than [`Builder::timeout`](crate::Builder::timeout), and its future was just dropped: awaited
+    /// before the record is tried again, and anything behind it in its order is begun. By default at once. To be given by
+    /// handlers that work on where their future can't reach, such as on another thread: until that has ended.
+    fn given_up(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Called once when the lane ends, after its last record was let go and before the partition is
     /// given back. By `closing.deadline` it must be over; `closing.lost` says that what was in flight
     /// was cancelled.

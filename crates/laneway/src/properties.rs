@@ -507,7 +507,7 @@ mod tests {
             (" Read_Uncommitted", false),
             ("READ_COMMITTED", true),
         ] {
-            let clients = build(&[("isolation.level", word)]).ok().expect(word);
+            let clients = build(&[("isolation.level", word)]).expect(word);
             assert_eq!(clients.read_committed, committed, "{word}");
         }
         assert!(build(&[("group.protocol", "Classic")]).is_ok());
@@ -552,7 +552,7 @@ mod tests {
         for slip in ["sasl.password=hunter2", "sasl.password hunter2", "sasl.password:hunter2"] {
             let builder = Consumer::builder().brokers("h:1").group("g").topics(["t"]).property(slip, "");
             let shown = format!("{builder:?}");
-            let error = builder.build().err().expect(slip).to_string();
+            let error = builder.build().expect_err(slip).to_string();
             for told in [shown, error] {
                 assert!(told.contains("\"sasl.password...\"") && !told.contains("hunter2"), "{told}");
             }

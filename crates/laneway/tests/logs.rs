@@ -159,7 +159,8 @@ fn an_offset_above_the_logs_end_is_told_and_all_that_is_written_from_the_end_on_
         }
         wait_until(SOON, "it is told", || said.lock().unwrap().contains("ends at 10, below the offset 50"));
         // What is committed there says nothing of records that are not there yet: another member would skip them.
-        let committed = || scene.admin().committed(&scene.group, &[partition.clone()]).expect("an answer");
+        let committed =
+            || scene.admin().committed(&scene.group, std::slice::from_ref(&partition)).expect("an answer");
         if above != Above::ByHand {
             wait_until(SOON, "the end is committed", || committed()[&partition].offset == 10);
             assert_eq!(committed()[&partition].metadata, b"", "{above:?}");

@@ -31,9 +31,9 @@ pub(super) async fn attempt<H: Handler>(handler: &H, work: &Work, job: Job) -> A
     match job {
         Job::One(record) => match work.failures.timeout {
             None => catching(pin!(one(handler, record)), panicked).await,
-            Some(timeout) => Box::pin(in_time(timeout, Box::pin(one(handler, record)))).await,
+            Some(timeout) => Box::pin(in_time(handler, timeout, Box::pin(one(handler, record)))).await,
         },
-        Job::Many(records) => Box::pin(within(work, many(handler, records))).await,
+        Job::Many(records) => Box::pin(within(handler, work, many(handler, records))).await,
         Job::Letter(letter) => Box::pin(write(work, letter)).await,
     }
 }
@@ -52,10 +52,10 @@ async fn many<H: Handler>(handler: &H, records: Vec<Record>) -> Answer {
     }
 }
 
-async fn within(work: &Work, handled: impl Future<Output = Answer>) -> Answer {
+async fn within<H: Handler>(handler: &H, work: &Work, handled: impl Future<Output = Answer>) -> Answer {
     match work.failures.timeout {
         None => catching(pin!(handled), panicked).await,
-        Some(timeout) => in_time(timeout, Box::pin(handled)).await,
+        Some(timeout) => in_time(handler, timeout, Box::pin(handled)).await,
     }
 }
 
@@ -66,12 +66,18 @@ async fn write(work: &Work, letter: Box<(Record, Letter)>) -> Answer {
     None
 }
 
-async fn in_time(timeout: Duration, mut handled: Pin<Box<impl Future<Output = Answer>>>) -> Answer {
+async fn in_time<H: Handler>(
+    handler: &H,
+    timeout: Duration,
+    mut handled: Pin<Box<impl Future<Output = Answer>>>,
+) -> Answer {
     if let Ok(answer) = tokio::time::timeout(timeout, catching(handled.as_mut(), panicked)).await {
         return answer;
     }
     let late = format!("the handler did not end within {timeout:?}");
-    failed(match caught(|| drop(handled)) {
+    let dropped = caught(|| drop(handled));
+    let ended = contained(handler.given_up()).await;
+    failed(match dropped.and(ended) {
         Ok(()) => late,
         Err(panic) => format!("{late}, and panicked when it was dropped: {panic}"),
     })

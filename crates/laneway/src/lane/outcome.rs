@@ -9,7 +9,7 @@ use super::Order;
 use super::attempt::{Answer, Job};
 use super::failures::Tried;
 use super::message::LaneMessage;
-use super::task::Running;
+use super::task::{Running, Storm};
 use super::unit::{Item, Unit};
 use crate::dead_letters::{Letter, To};
 use crate::failures::{Bucket, GiveUp};
@@ -136,15 +136,19 @@ where
             return self.stop_for(&item, why);
         }
         item.tried.get_or_insert_with(|| Box::new(Tried::new())).fail();
-        let wait = self.work.failures.longest;
-        let until = self.now + wait;
-        // Told once for all that were in flight together.
-        if self.storm.is_none_or(|until| until <= self.now) {
-            (self.tell)(LaneMessage::Told(format!(
-                "{why}: its lane begins nothing for {wait:?}, and then one record at a time until one succeeds"
-            )));
-        }
-        self.storm = Some(until);
+        let wait = self.work.failures.longest.max(LEAST_WAIT);
+        let told = match &self.storm {
+            // Once for all that were in flight together.
+            Some(storm) if self.now < storm.told + wait / 2 => storm.told,
+            _ => {
+                (self.tell)(LaneMessage::Told(format!(
+                    "{why}: its lane begins nothing for {wait:?}, and then one record after each such time until one \
+                     succeeds"
+                )));
+                self.now
+            }
+        };
+        self.storm = Some(Storm { until: self.now.saturating_add(wait), told });
         self.wait_for_next_try(item, place, wait);
     }
 

@@ -121,6 +121,13 @@ fn closing(shared: &LaneShared) -> Closing {
     Closing { deadline: shared.deadline(), lost: shared.is_lost() }
 }
 
+/// Too many records were given up while hardly any succeeded.
+pub(super) struct Storm {
+    /// Until then the lane begins nothing; then one record, and so on, until one succeeds.
+    pub(super) until: Duration,
+    pub(super) told: Duration,
+}
+
 /// A lane that runs.
 pub(super) struct Running<'a, A, F> {
     /// What is worked on.
@@ -179,8 +186,8 @@ pub(super) struct Running<'a, A, F> {
     is_short: bool,
     /// Since when it does not read, as what waits takes all the room there is for that, and whether that was told.
     stands: Option<(Duration, bool)>,
-    /// Too many records fail: until then it begins nothing, and then one record at a time, until one succeeds.
-    pub(super) storm: Option<Duration>,
+    /// Too many records fail.
+    pub(super) storm: Option<Storm>,
     appetite: Appetite,
     /// What it holds, and what of that others know.
     pub(super) held: Held,
@@ -518,9 +525,12 @@ where
     }
 
     fn look_for_room(&mut self) -> bool {
-        if self.storm.is_some_and(|until| self.now < until || self.in_flight > 0) {
-            (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
-            return false;
+        if let Some(storm) = &mut self.storm {
+            if self.now < storm.until {
+                (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
+                return false;
+            }
+            storm.until = self.now.saturating_add(self.work.failures.longest);
         }
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
@@ -750,7 +760,8 @@ where
             };
             // What is due already and did not move waits for something else.
             let delayed = self.delayed.as_ref().and_then(Delayed::due);
-            let due = [self.schedule.due(), batch, delayed, self.storm].into_iter().flatten();
+            let storm = self.storm.as_ref().map(|storm| storm.until);
+            let due = [self.schedule.due(), batch, delayed, storm].into_iter().flatten();
             let due = due.filter(|due| *due > self.now);
             until = due.fold(until, Duration::min);
         }

@@ -141,6 +141,28 @@ fn a_try_that_takes_too_long_has_failed() {
 }
 
 #[test]
+fn a_call_that_blocks_holds_the_place_of_its_record_until_it_has_returned_although_its_try_has_failed() {
+    let bench = Bench::new(1);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, peak) = (running.clone(), most.clone());
+    let builder = quick(&bench).timeout(Duration::from_millis(50)).attempts(2).on_give_up(GiveUp::Skip);
+    let consumer = builder.fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_blocking(move |_: Record| {
+        peak.fetch_max(now.fetch_add(1, Atomic::SeqCst) + 1, Atomic::SeqCst);
+        std::thread::sleep(Duration::from_millis(300));
+        now.fetch_sub(1, Atomic::SeqCst);
+    }));
+    bench.fetcher.deliver(&bench.partition(0), 0..2, None);
+    wait_until(LONG, "both were given up", || bench.committed(0) == 2);
+    assert_eq!(running.load(Atomic::SeqCst), 0);
+    bench.end((handle, run));
+    assert_eq!(most.load(Atomic::SeqCst), 1);
+    let late = bench.errors().iter().filter(|error| error.contains("within 50ms")).count();
+    assert_eq!(late, 4, "{:?}", bench.errors());
+}
+
+#[test]
 fn of_a_long_error_as_much_is_told_as_a_header_has() {
     let bench = Bench::new(1);
     let running =
