@@ -59,6 +59,12 @@ pub trait Port {
     /// What an open lane may commit now.
     fn progress(&self, lane: &LaneId) -> Option<Position>;
 
+    /// From where an open lane would take its next record, if that is known.
+    fn next(&self, lane: &LaneId) -> Option<i64> {
+        let _ = lane;
+        None
+    }
+
     /// A number that grows as more of a lane's records are finished above what it may commit; 0: none are. A commit
     /// remembers those, too. Also of a lane that has ended.
     fn ahead(&self, lane: &LaneId) -> u64 {

@@ -198,6 +198,8 @@ impl Handle {
     /// # }
     /// ```
     ///
+    /// A seek to where the lane has just begun, before it took anything, is done already.
+    ///
     /// # Errors
     /// [`ErrorKind::NotAssigned`] if the partition is not assigned to this member, or is lost or given back before the
     /// offset is committed, or another seek takes this one's place; [`ErrorKind::Config`] for a negative offset;

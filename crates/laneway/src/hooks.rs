@@ -79,6 +79,9 @@ pub trait LaneHooks: Send + Sync + 'static {
     /// [`Builder::backoff`](crate::Builder::backoff). Other lanes are not held up by it. (A lane that is a stream is
     /// offered at once, and its first record comes behind this.)
     ///
+    /// Where lanes are to begin at offsets of your own (a database's), [`Handle::seek`](crate::Handle::seek) may be awaited
+    /// here: this call is dropped, the lane begins there, and the seek of the next call has nothing to do any more.
+    ///
     /// Cancellation: dropped at its next await point when the lane is to end before it has begun. There is no
     /// `before_close` for it then.
     fn before_open(&self, lane: &LaneId) -> impl Future<Output = Result<(), HookError>> + Send {

@@ -375,6 +375,10 @@ impl Member {
         let id = lane.id.clone();
         let restart = Some(Restart { out_of_range: false, seek: Some((number, offset)) });
         match &mut lane.stage {
+            // A hook that seeks before each begin of a lane would else never see it begin.
+            Stage::Open if lane.committed == Some(offset) && port.next(&id) == Some(offset) => {
+                return port.report(Report::Answered { number, result: Ok(()) });
+            }
             Stage::Open => lane.end(now, deadline, restart, port),
             Stage::Ending(ending) if ending.restart.is_some() => ending.restart = restart,
             Stage::Ending(_) | Stage::Ended { .. } => {

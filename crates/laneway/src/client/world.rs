@@ -550,6 +550,10 @@ impl Port for World {
         self.lanes.get(lane).map(|shared| shared.watermark())
     }
 
+    fn next(&self, lane: &LaneId) -> Option<i64> {
+        self.lanes.get(lane).map(|shared| shared.position())
+    }
+
     fn ahead(&self, lane: &LaneId) -> u64 {
         if self.void.contains(lane) {
             return 0;

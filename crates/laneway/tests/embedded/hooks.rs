@@ -1,11 +1,11 @@
 //! Hooks around the coming and going of lanes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use laneway::{Closing, Event, HookError, LaneHooks, LaneId, LaneStart, Record};
-use laneway_testing::{ApiKey, wait_until};
+use laneway::{Closing, Event, Handle, HookError, LaneHooks, LaneId, LaneStart, Record};
+use laneway_testing::{ApiKey, Producer, wait_until};
 use tokio::sync::Semaphore;
 
 use crate::bench::{Bench, LONG};
@@ -360,3 +360,40 @@ fn a_lane_that_is_lost_closes_before_it_is_told_and_before_it_opens_again() {
 
 /// What a broker says to a heartbeat of a member that it has forgotten.
 const UNKNOWN_MEMBER_ID: i32 = 25;
+
+/// Begins each lane where something else than the group says.
+#[derive(Clone, Default)]
+struct Begins {
+    handle: Arc<OnceLock<Handle>>,
+    calls: Arc<Mutex<usize>>,
+}
+
+impl LaneHooks for Begins {
+    async fn before_open(&self, lane: &LaneId) -> Result<(), HookError> {
+        *self.calls.lock().unwrap() += 1;
+        let handle = self.handle.get().ok_or("there is no handle yet")?;
+        Ok(handle.seek(&lane.partition, 5).await?)
+    }
+}
+
+/// The lane begins anew for the seek, and the seek of that begin has nothing to do any more.
+#[test]
+fn a_hook_may_seek_before_its_lane_opens() {
+    let bench = Bench::new(1);
+    let producer = Producer::new(bench.kafka.brokers(), &[]).unwrap();
+    for _ in 0..10 {
+        producer.send(&bench.topic, 0, None, Some(b"x"), &[], None).unwrap();
+    }
+    producer.flush().unwrap();
+    let (begins, read) = (Begins::default(), Arc::new(Mutex::new(Vec::new())));
+    let noted = read.clone();
+    let running = bench.run(bench.builder().hooks(begins.clone()), move |record: Record| {
+        noted.lock().unwrap().push(record.offset());
+        std::future::ready(())
+    });
+    begins.handle.set(running.0.clone()).ok();
+    wait_until(LONG, "what is behind is committed", || bench.committed(0) == 10);
+    bench.end(running);
+    assert_eq!(*read.lock().unwrap(), [5, 6, 7, 8, 9]);
+    assert!(*begins.calls.lock().unwrap() <= 3, "one may have come before there was a handle");
+}

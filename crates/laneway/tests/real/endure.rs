@@ -19,6 +19,8 @@ const STANDSTILL: Duration = Duration::from_secs(3);
 const AFTERMATH: Duration = Duration::from_secs(75);
 /// How long a partition may be silent: for a broker that is started again, and a session.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a partition may be silent whose coordinator has lost a join: `max.poll.interval.ms`, and a restart.
+const LOST_JOIN: Duration = Duration::from_secs(330);
 /// How much the line through all samples may rise from its beginning to its end. Memory: a heap that is used again and
 /// again in another order is torn to 2 or 3 MiB more or less; a leak of one batch, lane or client for each member that
 /// came and went would be more than this after an hour. Threads and handles are counted, and come and go by the few: a
@@ -79,6 +81,24 @@ fn repeated_in_peace(history: &History) -> (usize, usize) {
         }
     }
     (repeated, in_peace)
+}
+
+/// Whether the coordinator answered members from a group that it had read in part, as Kafka 4.3.1 does at some of its
+/// starts: it says of itself that it reads the group twice, and between the two that the generation is one of long ago. A
+/// join that came in between is never answered; the group waits for the member, and all others, until the connection is
+/// gone or `max.poll.interval.ms` (5 minutes) is over. A generation that was not stored yet may come again, as the last one.
+fn coordinator_went_back(log: &str) -> bool {
+    let of_line = |line: &str| {
+        let words = line
+            .split_once("with old generation ")
+            .or_else(|| line.split_once("Stabilized group ")?.1.split_once(" generation "));
+        words?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+    };
+    let mut highest = 0;
+    log.lines().filter_map(of_line).any(|generation| {
+        highest = highest.max(generation);
+        generation + 1 < highest
+    })
 }
 
 fn endure(protocol: Protocol, time: Duration) {
@@ -165,7 +185,13 @@ fn endure(protocol: Protocol, time: Duration) {
     }
     if let Some((partition, silence)) = report.longest_silence_of_all().filter(|(_, it)| it.length > SILENCE)
     {
-        broken.push(format!("{partition} was silent for {:?}, longer than {SILENCE:?}", silence.length));
+        let silent = format!("{partition} was silent for {:?}", silence.length);
+        let log = std::fs::read_to_string(kafka.log()).expect("the broker's log");
+        if silence.length < LOST_JOIN && coordinator_went_back(&log) {
+            println!("{silent}: the coordinator had answered before it had read the group");
+        } else {
+            broken.push(format!("{silent}, longer than {SILENCE:?}"));
+        }
     }
     if !(report.is_ok() && broken.is_empty()) {
         std::fs::copy(kafka.log(), kept.join("broker.log")).ok();
@@ -221,6 +247,24 @@ fn lanes_that_are_quiet_are_read_on_after_their_broker_was_restarted() {
     println!("{report}; {partition} was silent for {:?}", silence.length);
     assert!(silence.length < Duration::from_secs(40), "{partition} was silent for {:?}", silence.length);
     report.assert_ok();
+}
+
+#[test]
+fn a_coordinator_that_answers_from_a_group_of_long_ago_is_found_in_its_log() {
+    let of = |generations: &[u64]| {
+        let line = |generation: &u64| {
+            format!(
+                "Preparing to rebalance group g-1 in state PreparingRebalance with old generation {generation} (reason\n\
+                     Stabilized group g-1 generation {} with 2 members.\n",
+                generation + 1
+            )
+        };
+        coordinator_went_back(&generations.iter().map(line).collect::<String>())
+    };
+    assert!(!of(&[7, 8, 9]));
+    // The last one was not stored when the broker died.
+    assert!(!of(&[7, 8, 8, 9]));
+    assert!(of(&[447, 448, 110, 449]));
 }
 
 #[test]
