@@ -419,3 +419,28 @@ fn a_lane_whose_task_panics_ends_the_consumer_and_is_not_told_as_a_runtime_that_
     let said = format!("{}", bench.partition(0));
     assert!(error.to_string().contains(&said) && error.to_string().contains("its task panicked"), "{error}");
 }
+
+#[test]
+fn that_all_brokers_are_down_is_told_once_and_lanes_go_on_when_they_are_back() {
+    let bench = Bench::with(1, EmbeddedOptions { brokers: 1, ..EmbeddedOptions::default() });
+    let produce = || {
+        let producer = Producer::new(bench.kafka.brokers(), &[]).unwrap();
+        producer.send(&bench.topic, 0, None, Some(b"x"), &[], None).unwrap();
+        producer.flush().unwrap();
+    };
+    produce();
+    let running = bench.run(bench.builder(), |_: Record| std::future::ready(()));
+    wait_until(LONG, "the first record is committed", || bench.committed(0) == 1);
+    let told = || {
+        let events = bench.events.lock().unwrap();
+        events.iter().filter(|event| matches!(event, Event::BrokersDown { .. })).count()
+    };
+    assert_eq!(told(), 0);
+    bench.kafka.broker_down(1).unwrap();
+    wait_until(LONG, "it is told", || told() > 0);
+    bench.kafka.broker_up(1).unwrap();
+    produce();
+    wait_until(LONG, "the next record is committed", || bench.committed(0) == 2);
+    bench.end(running);
+    assert_eq!(told(), 1);
+}
