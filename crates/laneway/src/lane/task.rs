@@ -38,7 +38,7 @@ impl Lane {
     /// Runs the lane to its end. `make` makes its handler, on the lane's task.
     pub(crate) fn run<H: Handler>(
         self,
-        make: impl FnOnce(&LaneId) -> H + Send,
+        make: impl Fn(&LaneId) -> H + Send + Sync,
     ) -> impl Future<Output = ()> + Send {
         // Made here and not in the future: a future that is never polled must say that it ended, too.
         let guard = EndGuard::new(&self.shared, &self.tell);
@@ -48,71 +48,90 @@ impl Lane {
             if !hooked::before_open(&shared, &work, &mut queue, &tell).await {
                 return;
             }
-            match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
-                Ok(handler) => {
-                    let batching = handler.batching();
-                    let mut running = Running {
-                        slots: Slots::new(&shared),
-                        calls: Vec::new(),
-                        running: 0,
-                        in_flight: 0,
-                        room: 0,
-                        schedule: Schedule::new(batching.limits()),
-                        takes_batches: batching.limits().records > 1,
-                        parked: Vec::new(),
-                        delayed: work.retries.delay_in(&shared.id.partition.topic).map(Delayed::new),
-                        done: Vec::new(),
-                        fresh: Vec::new(),
-                        finished,
-                        started: Instant::now(),
-                        now: Duration::ZERO,
-                        next_look: LOOK,
-                        idle_ticks: 1,
-                        looked_at: None,
-                        last: None,
-                        succeeded: 0,
-                        has_ended: false,
-                        is_starved: false,
-                        lacks_room: false,
-                        told_lack: false,
-                        leaves_room: false,
-                        was_freed: false,
-                        long_calls: 0,
-                        ready_in_turn: 0,
-                        told_waiting: 0,
-                        share: 0,
-                        gave: false,
-                        is_short: false,
-                        stands: None,
-                        storm: None,
-                        appetite: Appetite::default(),
-                        held: Held::default(),
-                        told: Held::default(),
-                        ready_calls: 0,
-                        aside: Aside::default(),
-                        finished_here: 0,
-                        shared: &shared,
-                        work: &work,
-                        quota: quota.as_deref(),
-                        tell: &tell,
-                        attempt: |job| attempt(&handler, &work, job),
-                    };
-                    running.read(queue).await;
-                    running.let_go();
-                    drop(running);
-                    contained(async { handler.close(closing(&shared)).await }).await.ok();
-                }
-                Err(panic) => {
-                    let error =
-                        format!("the handler of {} could not be made: {}", shared.id, panic_text(&*panic));
-                    tell(LaneMessage::Told(error));
-                    drop(queue.take());
-                    // It will not read: others may have its turn.
-                    shared.reading.set_full(true, &work.memory);
-                    shared.ordered(&mut queue, &tell).await;
-                }
+            if let Some(handler) = made(make, &shared, &work, &mut queue, &tell).await {
+                let batching = handler.batching();
+                let mut running = Running {
+                    slots: Slots::new(&shared),
+                    calls: Vec::new(),
+                    running: 0,
+                    in_flight: 0,
+                    room: 0,
+                    schedule: Schedule::new(batching.limits()),
+                    takes_batches: batching.limits().records > 1,
+                    parked: Vec::new(),
+                    delayed: work.retries.delay_in(&shared.id.partition.topic).map(Delayed::new),
+                    done: Vec::new(),
+                    fresh: Vec::new(),
+                    finished,
+                    started: Instant::now(),
+                    now: Duration::ZERO,
+                    next_look: LOOK,
+                    idle_ticks: 1,
+                    looked_at: None,
+                    last: None,
+                    succeeded: 0,
+                    has_ended: false,
+                    is_starved: false,
+                    lacks_room: false,
+                    told_lack: false,
+                    leaves_room: false,
+                    was_freed: false,
+                    long_calls: 0,
+                    ready_in_turn: 0,
+                    told_waiting: 0,
+                    share: 0,
+                    gave: false,
+                    is_short: false,
+                    stands: None,
+                    storm: None,
+                    appetite: Appetite::default(),
+                    held: Held::default(),
+                    told: Held::default(),
+                    ready_calls: 0,
+                    aside: Aside::default(),
+                    finished_here: 0,
+                    shared: &shared,
+                    work: &work,
+                    quota: quota.as_deref(),
+                    tell: &tell,
+                    attempt: |job| attempt(&handler, &work, job),
+                };
+                running.read(queue).await;
+                running.let_go();
+                drop(running);
+                contained(async { handler.close(closing(&shared)).await }).await.ok();
             }
             hooked::before_close(&shared, &work, &tell).await;
+        }
+    }
+}
+
+/// Has the handler made until that succeeds. `None`: the lane is to end.
+async fn made<H>(
+    make: impl Fn(&LaneId) -> H,
+    shared: &LaneShared,
+    work: &Work,
+    queue: &mut Option<Box<dyn PartitionQueue>>,
+    tell: &Tell,
+) -> Option<H> {
+    let mut times = 0;
+    loop {
+        let panic = match catch_unwind(AssertUnwindSafe(|| make(&shared.id))) {
+            Ok(handler) => return Some(handler),
+            Err(panic) => panic_text(&*panic),
+        };
+        times += 1;
+        // It does not read: others may have its turn.
+        shared.reading.set_full(true, &work.memory);
+        let wait = work.failures.wait(times);
+        tell(LaneMessage::Told(format!(
+            "the handler of {} could not be made: {panic}; no record flows before it is: again in {wait:?}",
+            shared.id
+        )));
+        tokio::select! {
+            biased;
+            () = shared.ordered(queue, tell) => return None,
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

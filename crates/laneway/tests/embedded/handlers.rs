@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laneway::fetcher::FetchErrorKind;
-use laneway::{Batching, Consumer, ErrorKind, Event, Handle, Handler, LaneState, Outcome, Protocol, Record};
+use laneway::{
+    Batching, Consumer, ErrorKind, Event, Handle, Handler, LaneId, LaneState, MakeHandler, Outcome, Protocol,
+    Record,
+};
 use laneway_testing::{ApiKey, EmbeddedOptions, Producer, code, unique, wait_until};
 use tokio::sync::Notify;
 
@@ -443,4 +446,40 @@ fn that_all_brokers_are_down_is_told_once_and_lanes_go_on_when_they_are_back() {
     wait_until(LONG, "the next record is committed", || bench.committed(0) == 2);
     bench.end(running);
     assert_eq!(told(), 1);
+}
+
+/// Makes handlers, but for the first two, at which it panics.
+struct Reluctant(Arc<AtomicU64>);
+
+struct Made;
+
+impl MakeHandler for Reluctant {
+    type Handler = Made;
+
+    fn make(&self, _: &LaneId) -> Made {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) >= 2, "not yet");
+        Made
+    }
+}
+
+impl Handler for Made {
+    async fn handle(&self, _: Record) -> Outcome {
+        Outcome::Done
+    }
+}
+
+#[test]
+fn a_handler_whose_making_panics_is_made_again_and_no_record_flows_before() {
+    let bench = Bench::new(1);
+    let made = Arc::new(AtomicU64::new(0));
+    let builder = bench.builder().backoff(Duration::from_millis(50), Duration::from_millis(50));
+    let consumer = builder.fetcher(bench.fetcher.clone()).build().expect("a consumer");
+    let handle = consumer.handle();
+    let run = bench.runtime.spawn(consumer.run_lanes(Reluctant(made.clone())));
+    bench.fetcher.deliver(&bench.partition(0), 0..10, None);
+    wait_until(LONG, "all is committed", || bench.committed(0) == 10);
+    assert_eq!(bench.end((handle, run)).finished, 10);
+    assert_eq!(made.load(Ordering::SeqCst), 3);
+    let told = bench.errors().iter().filter(|error| error.contains("could not be made: not yet")).count();
+    assert_eq!(told, 2, "{:?}", bench.errors());
 }
