@@ -371,6 +371,18 @@ impl<T> Schedule<T> {
         self.go_on(at, due);
     }
 
+    /// A record that was taken, behind another one of its queue that runs, goes back to the head of it. Several are told
+    /// from the last one on.
+    pub fn put_back(&mut self, place: Place, item: T, bytes: usize) {
+        let Place(Some(at)) = place else { return };
+        let queue = &mut self.queues[at as usize];
+        queue.pending.push_front((item, bytes));
+        queue.bytes += bytes;
+        queue.busy -= 1;
+        self.blocked += 1;
+        self.blocked_bytes += bytes;
+    }
+
     /// When the next record that waits is due.
     pub fn due(&self) -> Option<Duration> {
         self.waits.peek().map(|wait| wait.due)

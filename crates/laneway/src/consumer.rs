@@ -110,7 +110,7 @@ impl Consumer {
 
     /// Reads and handles until the consumer is stopped, or ends by itself as set up, or can't go on.
     ///
-    /// Every lane runs as a task on the runtime that this is called on.
+    /// Every lane runs as a task on the runtime that polls this first.
     ///
     /// # Errors
     /// When the consumer can't go on: see [`ErrorKind`]. What was finished was committed as far as the

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use laneway_core::TopicPartition;
 use tokio::sync::{oneshot, watch};
@@ -18,8 +19,8 @@ use crate::status::Status;
 use crate::sys::OffsetSpec;
 
 /// Steers a running consumer, from anywhere. Cheap to clone. Before [`Consumer::run`] (or
-/// [`Consumer::into_lanes`]) is called a stop and the concurrency are remembered; whatever needs an answer is refused with
-/// [`ErrorKind::NotRunning`].
+/// [`Consumer::into_lanes`]) is called a stop and the concurrency are remembered; whatever needs an answer waits for that
+/// for 2 s, and is then refused with [`ErrorKind::NotRunning`]. (Outside of a tokio runtime it is refused at once.)
 ///
 /// ```no_run
 /// # async fn example(consumer: laneway::Consumer) -> Result<(), laneway::Error> {
@@ -65,11 +66,11 @@ impl Handle {
         self.mailbox.stop();
     }
 
-    /// Stops, and waits until the consumer has ended. Of one that was not run yet there is nothing to wait for: it will
-    /// end as soon as it runs. Dropping the future only ends the waiting.
+    /// Stops, and waits until the consumer has ended. Of one that was not run yet, nor is within 2 s, there is nothing to
+    /// wait for: it will end as soon as it runs. Dropping the future only ends the waiting.
     pub async fn drain(&self) {
         self.stop();
-        if !self.mailbox.has_begun() {
+        if self.runs().await.is_err() {
             return;
         }
         // An error means that the consumer is gone, which is what is waited for.
@@ -411,24 +412,41 @@ impl Handle {
         self.ask(|answer| Ask::Offsets(wanted, answer)).await
     }
 
-    /// Nobody answers before the consumer runs, and perhaps it never does. One that was dropped has ended.
-    fn check_runs(&self) -> Result<(), Error> {
-        let is_dropped = self.ended.has_changed().is_err();
-        if self.mailbox.has_begun() || is_dropped {
+    /// Nobody answers before the consumer runs, and perhaps it never does. A task that is to run it may not have come to
+    /// that yet. One that was dropped has ended.
+    async fn runs(&self) -> Result<(), Error> {
+        let (mut begun, mut ended) = (self.mailbox.begun(), self.ended.clone());
+        if *begun.borrow() {
             return Ok(());
         }
-        let message = "the consumer does not run yet, and can't be asked: call run or into_lanes first";
-        Err(Error::new(ErrorKind::NotRunning, message))
+        let patience = async {
+            // Elsewhere nothing tells the time.
+            if tokio::runtime::Handle::try_current().is_ok() {
+                tokio::time::sleep(BEGINS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = begun.wait_for(|begun| *begun) => Ok(()),
+            _ = ended.wait_for(|ended| *ended) => Ok(()),
+            () = patience => {
+                let message = "the consumer does not run yet, and can't be asked: call run or into_lanes first";
+                Err(Error::new(ErrorKind::NotRunning, message))
+            }
+        }
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(Answer<T>) -> Ask) -> Result<T, Error> {
-        self.check_runs()?;
+        self.runs().await?;
         let (answer, answered) = oneshot::channel();
         self.mailbox.post(Message::Ask(ask(answer)));
         let ended = |_| Err(Error::new(ErrorKind::Ended, "the consumer ended before it could answer"));
         answered.await.unwrap_or_else(ended)
     }
 }
+
+/// How long a question waits for a consumer to run.
+const BEGINS: Duration = Duration::from_secs(2);
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

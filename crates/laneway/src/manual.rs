@@ -33,11 +33,12 @@
 //! lane's handlers run in the lane's task, so a handler that computes without awaiting holds up its lane's others: see
 //! `run_spawned`.
 //!
-//! What waits for a record ahead of it, or for its next try, is copied out of what it was fetched with. By key, when such
-//! records take an eighth of [`Builder::memory`](crate::Builder::memory), in a lane or in all of them together, their places
-//! are kept and their bytes are not: they are read again when they may run, so a key that fails for very long does not hold
-//! up its partition. With the other orderings, with batches, and where nothing is left to put aside (what waits for its own
-//! next try stays), a lane in which an eighth of the budget waits stops reading, and goes on when there is less.
+//! What waits for a record ahead of it, or for its next try, is copied out of what it was fetched with. By key and
+//! unordered, when such records take an eighth of [`Builder::memory`](crate::Builder::memory), in a lane or in all of them
+//! together, their places are kept and their bytes are not: they are read again when they may run, so what fails for very
+//! long does not hold up its partition. In the partition's order nothing else could run; a lane in which an eighth of the
+//! budget waits even so (400 bytes for each record that is put aside) stops reading, says so after 10 s, and goes on when
+//! there is less.
 //!
 //! # The offset map
 //!

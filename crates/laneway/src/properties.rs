@@ -284,7 +284,7 @@ impl Clients {
                 ),
             ));
         }
-        let needed = builder.drain_deadline + GRACE;
+        let needed = builder.drain_deadline.saturating_add(GRACE);
         if needed >= limit && !builder.allow_long_drain && builder.assigned.is_none() {
             let (drain, limit) = (builder.drain_deadline, limit);
             return Err(Error::new(
@@ -316,19 +316,26 @@ fn unreadable(path: &Path, may_be_directory: bool) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("does not exist".into()),
         Err(error) => return Some(format!("can't be read: {error}")),
     };
-    let read = match (found.is_dir(), may_be_directory) {
-        (true, true) => std::fs::read_dir(path).map(drop),
-        (true, false) => return Some("is a directory: a file is wanted".into()),
-        (false, _) if found.is_file() => std::fs::File::open(path).map(drop),
-        (false, _) => Ok(()),
-    };
-    read.err().map(|error| format!("can't be read: {error}"))
+    if found.is_dir() {
+        return (!may_be_directory).then(|| "is a directory: a file is wanted".into());
+    }
+    let opened = if found.is_file() { std::fs::File::open(path).map(drop) } else { Ok(()) };
+    opened.err().map(|error| format!("can't be read: {error}"))
 }
 
 /// Not a key or a password that was put in the place of its file.
 fn is_like_a_path(value: &str) -> bool {
-    value.contains(['/', '\\', '.']) && !value.contains('\n') && !value.contains("-----")
+    let path = Path::new(value);
+    let is_rooted = path.is_absolute() || value.starts_with("./") || value.starts_with("../");
+    let is_named =
+        path.extension().is_some_and(|ending| ENDINGS.iter().any(|usual| ending.eq_ignore_ascii_case(usual)));
+    (is_rooted || is_named) && value.len() < LONGEST_PATH && !value.contains(char::is_control)
 }
+
+/// How files of certificates and keys usually end.
+const ENDINGS: &[&str] = &["pem", "crt", "cer", "cert", "key", "p12", "pfx", "der"];
+/// A key in one line is longer, a path hardly ever.
+const LONGEST_PATH: usize = 512;
 
 fn given_milliseconds(builder: &Builder, key: &str) -> Option<Duration> {
     let given = builder.properties.iter().rev().find(|(set, _)| set == key);

@@ -75,8 +75,9 @@ where
 impl<D: Decode, F> Typed<D, F> {
     /// The error is made to a text at once: it may not be held over an await point.
     fn decoded(&self, record: &Record) -> Result<D::Value, String> {
-        match catch_unwind(AssertUnwindSafe(|| self.decode.decode(record))) {
-            Ok(decoded) => decoded.map_err(|error| format!("{error:#}")),
+        let decode = || self.decode.decode(record).map_err(|error| format!("{error:#}"));
+        match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(decoded) => decoded,
             Err(panic) => Err(format!("the decoder panicked: {}", panic_text(&*panic))),
         }
     }

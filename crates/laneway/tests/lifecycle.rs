@@ -207,27 +207,43 @@ fn a_consumer_that_never_ran_is_nothing() {
     // Nobody waits for it for ever.
     let consumer = bench.builder().build().expect("a consumer");
     let handle = consumer.handle();
+    let partition = TopicPartition::new(bench.topic.as_str(), 0);
+    let (one, times) = (slice::from_ref(&partition), [(partition.clone(), 0)]);
     let asks = async {
-        let partition = TopicPartition::new(bench.topic.as_str(), 0);
-        for error in [
-            handle.commit_now().await.expect_err("nobody to commit"),
-            handle.pause(slice::from_ref(&partition)).await.expect_err("no lanes"),
-            handle.resume(slice::from_ref(&partition)).await.expect_err("no lanes"),
-            handle.seek(&partition, 0).await.expect_err("no lanes"),
-            handle.committed(slice::from_ref(&partition)).await.expect_err("no client"),
-            handle.watermarks(slice::from_ref(&partition)).await.expect_err("no client"),
-            handle.offsets_for_times(&[(partition.clone(), 0)]).await.expect_err("no client"),
-            handle.subscribe([&bench.topic]).await.expect_err("no client"),
-            handle.group_metadata().await.expect_err("no member"),
-        ] {
+        let refused = tokio::join!(
+            async { handle.commit_now().await.expect_err("nobody to commit") },
+            async { handle.pause(one).await.expect_err("no lanes") },
+            async { handle.resume(one).await.expect_err("no lanes") },
+            async { handle.seek(&partition, 0).await.expect_err("no lanes") },
+            async { handle.committed(one).await.expect_err("no client") },
+            async { handle.watermarks(one).await.expect_err("no client") },
+            async { handle.offsets_for_times(&times).await.expect_err("no client") },
+            async { handle.subscribe([&bench.topic]).await.expect_err("no client") },
+            async { handle.group_metadata().await.expect_err("no member") },
+            handle.drain(),
+        );
+        let (a, b, c, d, e, f, g, h, i, ()) = refused;
+        for error in [a, b, c, d, e, f, g, h, i] {
             assert_eq!(error.kind(), ErrorKind::NotRunning, "{error}");
             assert!(error.to_string().contains("does not run yet"), "{error}");
         }
-        handle.drain().await;
     };
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), asks).await }).expect("answers");
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), asks).await }).expect("answers");
     drop(consumer);
     assert_eq!(runtime.block_on(handle.commit_now()).expect_err("gone").kind(), ErrorKind::Ended);
+    // Asked before the task has begun that runs it: answered when it does.
+    let consumer = bench.builder().build().expect("a consumer");
+    let (handle, handler) = (consumer.handle(), bench.handler());
+    let asked = async {
+        let run = tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            consumer.run(handler).await
+        });
+        handle.subscribe([&bench.topic]).await.expect("an answer");
+        handle.drain().await;
+        run.await.expect("a task").expect("no error");
+    };
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), asked).await }).expect("an end");
     // Asked before its future is polled for the first time: answered when it is.
     let consumer = bench.builder().build().expect("a consumer");
     let handle = consumer.handle();

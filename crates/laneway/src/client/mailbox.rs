@@ -1,9 +1,10 @@
 //! How the client thread is reached: messages by channel, and a wake-up.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+
+use tokio::sync::watch;
 
 use super::asks::Ask;
 use super::topics::TopicsSeen;
@@ -33,22 +34,22 @@ pub(crate) struct Mailbox {
     messages: Sender<Message>,
     thread: Arc<OnceLock<Thread>>,
     /// There is a thread, or what will start it.
-    has_begun: Arc<AtomicBool>,
+    begun: watch::Sender<bool>,
 }
 
 impl Mailbox {
     pub(crate) fn new() -> (Self, Receiver<Message>) {
         let (messages, received) = channel();
-        (Self { messages, thread: Arc::default(), has_begun: Arc::default() }, received)
+        (Self { messages, thread: Arc::default(), begun: watch::Sender::new(false) }, received)
     }
 
     /// Somebody will read it, or drop it.
     pub(crate) fn begin(&self) {
-        self.has_begun.store(true, Ordering::Release);
+        self.begun.send_replace(true);
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Acquire)
+    pub(crate) fn begun(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
     }
 
     /// Tells the thread something. When it has ended there is nobody left to tell.

@@ -551,7 +551,9 @@ impl Port for World {
     }
 
     fn next(&self, lane: &LaneId) -> Option<i64> {
-        self.lanes.get(lane).map(|shared| shared.position())
+        // What is known to be finished further on would be passed over; a seek makes that void.
+        let shared = self.lanes.get(lane).filter(|shared| shared.found.get().is_none())?;
+        Some(shared.position())
     }
 
     fn ahead(&self, lane: &LaneId) -> u64 {

@@ -2,7 +2,7 @@
 //! their bytes are not. When the first of them may run, the lane goes back to where it is, reads again, and takes what it
 //! needs; then it goes on where it was. So what waits does not fill the memory that other keys need, however much it is.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 
 use laneway_core::{Place, Ticket};
@@ -22,13 +22,8 @@ pub(super) struct Aside {
     tickets: HashMap<Ticket, i64>,
     /// Read again, and not to run yet.
     again: HashMap<Ticket, Record>,
-    /// They are to run, and were not read again yet; of which batch.
-    wanted: BTreeMap<i64, (Place, Item, Option<u64>)>,
-    /// Batches that such are missing in.
-    gathering: HashMap<u64, Gathering>,
-    /// Batches that are whole again.
-    gathered: VecDeque<Vec<(Place, Item)>>,
-    last_batch: u64,
+    /// They are to run, and were not read again yet.
+    wanted: BTreeMap<i64, (Place, Item)>,
     again_bytes: u64,
     /// Behind the last record that was read, where that is not the lane's position: it reads again.
     read_at: Option<i64>,
@@ -36,12 +31,6 @@ pub(super) struct Aside {
     goes_back: bool,
     /// Records finished when records were last put aside.
     finished_then: u64,
-}
-
-/// A batch that is to run.
-struct Gathering {
-    items: Vec<(Place, Item)>,
-    missing: usize,
 }
 
 /// What a record that was put aside takes of memory.
@@ -56,9 +45,6 @@ impl Default for Aside {
             again: HashMap::new(),
             again_bytes: 0,
             wanted: BTreeMap::new(),
-            gathering: HashMap::new(),
-            gathered: VecDeque::new(),
-            last_batch: 0,
             read_at: None,
             goes_back: false,
             finished_then: u64::MAX,
@@ -94,33 +80,14 @@ impl Aside {
         self.goes_back = false;
     }
 
-    /// A batch that was gathered.
-    pub(super) fn take_gathered(&mut self) -> Option<Vec<(Place, Item)>> {
-        self.gathered.pop_front()
+    /// What is to run, and was not read again yet.
+    pub(super) fn wanted(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.wanted.values().map(|(_, item)| item)
     }
 
-    pub(super) fn has_gathered(&self) -> bool {
-        !self.gathered.is_empty()
-    }
-
-    /// What is to run, and is missing or waits for what is missing.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = &Item> {
-        let gathering = self.gathering.values().flat_map(|gathering| &gathering.items);
-        let gathered = gathering.chain(self.gathered.iter().flatten());
-        self.wanted.values().map(|(_, item, _)| item).chain(gathered.map(|(_, item)| item))
-    }
-
-    /// A record was read again that was missing in a batch.
-    fn gather(&mut self, batch: u64, place: Place, item: Item) {
-        let Some(gathering) = self.gathering.get_mut(&batch) else { return };
-        gathering.items.push((place, item));
-        gathering.missing -= 1;
-        if gathering.missing == 0
-            && let Some(Gathering { mut items, .. }) = self.gathering.remove(&batch)
-        {
-            items.sort_by_key(|(_, item)| item.ticket);
-            self.gathered.push_back(items);
-        }
+    /// It is being read again, and what is to run lies ahead.
+    pub(super) fn comes_to_wanted(&self) -> bool {
+        self.read_at.is_some_and(|read_at| self.wanted.range(read_at..).next().is_some())
     }
 
     fn forget(&mut self, ticket: Ticket) {
@@ -159,37 +126,40 @@ where
         });
     }
 
-    /// A batch that may run. Gives it back if it is whole, or else once it is: see [`Aside::take_gathered`].
-    pub(super) fn gather(&mut self, batch: Vec<(Place, Item)>) -> Option<Vec<(Place, Item)>> {
+    /// Whether one more may be wanted: what is read again is held until there is room to handle it.
+    pub(super) fn may_want(&self) -> bool {
+        let wanted = self.aside.wanted().len();
+        wanted == 0 || wanted < self.appetite.records(&self.work.memory, true)
+    }
+
+    /// A batch that may run. Gives back what of it is whole; of each queue that has one that was put aside, what is behind
+    /// that one goes back to its place.
+    pub(super) fn bring_back_batch(&mut self, batch: Vec<(Place, Item)>) -> Vec<(Place, Item)> {
         if !batch.iter().any(|(_, item)| self.aside.is_aside(item)) {
-            return Some(batch);
+            return batch;
         }
-        self.aside.last_batch += 1;
-        let number = self.aside.last_batch;
-        let wanted = batch.len();
-        let mut items = Vec::with_capacity(wanted);
+        let (mut missing, mut behind) = (Vec::new(), Vec::new());
+        let mut whole = Vec::with_capacity(batch.len());
         for (place, item) in batch {
-            if self.aside.is_aside(&item) {
-                items.extend(self.bring_back(place, item, Some(number)));
-            } else {
-                items.push((place, item));
+            if missing.contains(&place) {
+                behind.push((place, item));
+            } else if !self.aside.is_aside(&item) {
+                whole.push((place, item));
+            } else if let Some(back) = self.bring_back(place, item) {
+                whole.push(back);
+            } else if place != Place::FREE {
+                missing.push(place);
             }
         }
-        let missing = wanted - items.len();
-        if missing == 0 {
-            return Some(items);
+        for (place, item) in behind.into_iter().rev() {
+            let bytes = if self.aside.is_aside(&item) { 0 } else { item.record.size() };
+            self.schedule.put_back(place, item, bytes);
         }
-        self.aside.gathering.insert(number, Gathering { items, missing });
-        None
+        whole
     }
 
     /// A record that may run, and was put aside. Gives it back whole if it was read again already.
-    pub(super) fn bring_back(
-        &mut self,
-        place: Place,
-        mut item: Item,
-        batch: Option<u64>,
-    ) -> Option<(Place, Item)> {
+    pub(super) fn bring_back(&mut self, place: Place, mut item: Item) -> Option<(Place, Item)> {
         if let Some(record) = self.aside.again.remove(&item.ticket) {
             self.aside.again_bytes -= record.size() as u64;
             self.aside.forget(item.ticket);
@@ -197,7 +167,7 @@ where
             return Some((place, item));
         }
         if let Some(offset) = self.aside.tickets.get(&item.ticket) {
-            self.aside.wanted.insert(*offset, (place, item, batch));
+            self.aside.wanted.insert(*offset, (place, item));
         }
         None
     }
@@ -218,14 +188,11 @@ where
         }
         for record in (0..batch.len()).filter_map(|index| batch.record(index)) {
             let Some(ticket) = self.aside.offsets.get(&record.offset()).copied() else { continue };
-            if let Some((place, mut item, batch)) = self.aside.wanted.remove(&record.offset()) {
+            if let Some((place, mut item)) = self.aside.wanted.remove(&record.offset()) {
                 self.aside.forget(ticket);
                 item.record = record.detached();
                 self.held.bytes = self.held.bytes - ASIDE + item.cost();
-                match batch {
-                    None => self.parked.push((place, item)),
-                    Some(batch) => self.aside.gather(batch, place, item),
-                }
+                self.parked.push((place, item));
             } else if self.waits() < self.work.memory.most_waiting() / 2
                 && !self.aside.again.contains_key(&ticket)
             {

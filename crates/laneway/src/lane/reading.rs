@@ -133,7 +133,8 @@ impl Reading {
             is_at_end: self.is_at_end.load(Ordering::Relaxed),
             has_read: self.has_read.load(Ordering::Relaxed),
             is_full: self.is_full(),
-            none_begins: memory.room(true) == 0,
+            // One that goes back reads what it holds already, but for its bytes, and without that it may never go on.
+            none_begins: memory.room(true) == 0 && self.goes_on_at().is_none(),
             holds_up: meanwhile > memory.most_held_up(),
             cost,
         }

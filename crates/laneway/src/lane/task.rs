@@ -207,7 +207,7 @@ pub(super) struct Running<'a, A, F> {
     stands: Option<(Duration, bool)>,
     /// Too many records fail.
     pub(super) storm: Option<Storm>,
-    appetite: Appetite,
+    pub(super) appetite: Appetite,
     /// What it holds, and what of that others know.
     pub(super) held: Held,
     told: Held,
@@ -251,6 +251,9 @@ where
                     self.shared.reading.set_full(true, &self.work.memory);
                 } else {
                     moved |= self.start_what_may_run();
+                    if queue.is_none() && self.aside.wanted().len() > 0 {
+                        self.aside.leave_off(self.shared);
+                    }
                     moved |= self.take(queue.as_deref_mut());
                     if self.is_short && self.takes_batches {
                         moved |= self.start_what_may_run();
@@ -298,8 +301,7 @@ where
     fn start_what_may_run(&mut self) -> bool {
         let mut moved = false;
         while self.shared.order() == Order::Run && !self.has_ended && !self.shared.is_paused() {
-            let has_some =
-                !self.parked.is_empty() || self.schedule.runnable() > 0 || self.aside.has_gathered();
+            let has_some = !self.parked.is_empty() || self.schedule.runnable() > 0 && self.may_want();
             if !has_some || !self.has_room() {
                 break;
             }
@@ -307,8 +309,10 @@ where
                 let mut batch = std::mem::take(&mut self.parked);
                 if batch.is_empty() {
                     let Some(next) = self.next_batch() else { break };
-                    let Some(whole) = self.gather(next) else { continue };
-                    batch = whole;
+                    batch = self.bring_back_batch(next);
+                    if batch.is_empty() {
+                        continue;
+                    }
                 }
                 let mut counted = Vec::with_capacity(batch.len());
                 for (place, mut item) in batch {
@@ -330,7 +334,7 @@ where
                     break;
                 };
                 if self.aside.is_aside(&item) {
-                    match self.bring_back(place, item, None) {
+                    match self.bring_back(place, item) {
                         Some((_, back)) => item = back,
                         None => continue,
                     }
@@ -348,7 +352,7 @@ where
 
     /// The next batch. What is there is one as well where there is no memory for what it still could get.
     fn next_batch(&mut self) -> Option<Vec<(Place, Item)>> {
-        let next = self.aside.take_gathered().or_else(|| self.schedule.take_batch(self.now));
+        let next = self.schedule.take_batch(self.now);
         if self.is_short { next.or_else(|| self.schedule.take_rest()) } else { next }
     }
 
@@ -362,6 +366,10 @@ where
             _ => self.schedule.side_by_side().max(self.schedule.runnable() / MOST_BEHIND),
         };
         let is_delayed = self.delayed.as_ref().is_some_and(|delayed| delayed.held().0 > 0);
+        // What is to run and was put aside: nothing but reading brings it back, whatever there is room for.
+        if self.aside.comes_to_wanted() {
+            return self.appetite.records(&self.work.memory, true).max(1);
+        }
         if ahead >= self.work.read_ahead.max(self.schedule.batch()) || !self.parked.is_empty() || is_delayed {
             return 0;
         }
@@ -544,12 +552,9 @@ where
     }
 
     fn look_for_room(&mut self) -> bool {
-        if let Some(storm) = &mut self.storm {
-            if self.now < storm.until {
-                (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
-                return false;
-            }
-            storm.until = self.now.saturating_add(self.work.failures.longest);
+        if self.storm.as_ref().is_some_and(|storm| self.now < storm.until) {
+            (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
+            return false;
         }
         if self.work.limit.is_over() {
             self.work.limit.give_back(std::mem::take(&mut self.room));
@@ -590,6 +595,11 @@ where
     /// Begins a job of so many records; for the handler there must be room, which is taken when it turns out that it waits.
     /// Then it answers in which slot.
     fn poll_first(&mut self, job: Job, count: usize) -> Result<Answer, u32> {
+        if let Some(storm) = &mut self.storm
+            && !matches!(job, Job::Letter(_))
+        {
+            storm.until = self.now.saturating_add(self.work.failures.longest);
+        }
         self.shared.set_in_flight((self.in_flight + count) as u64);
         self.slots.start((self.attempt)(job))
     }
@@ -815,7 +825,8 @@ where
             // What is cancelled was handed out, too.
             let mut counted = self.in_flight;
             self.schedule.for_each(|item| counted += usize::from(item.is_counted));
-            counted += self.aside.wanted().filter(|item| item.is_counted).count();
+            let parked = self.parked.iter().map(|(_, item)| item);
+            counted += parked.chain(self.aside.wanted()).filter(|item| item.is_counted).count();
             (0..counted).for_each(|_| quota.give_back());
         }
         self.work.limit.give_back(self.running);

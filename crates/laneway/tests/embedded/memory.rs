@@ -1,7 +1,7 @@
 //! The budget of memory: what waits is put aside, partitions take turns, and one record may be larger than all of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -132,6 +132,44 @@ fn a_stuck_key_does_not_fill_the_memory_where_records_are_handled_in_batches_eit
         for (key, offsets) in ended.lock().unwrap().iter() {
             let first: i64 = key.parse().unwrap();
             assert_eq!(*offsets, (first..2_000).step_by(2).collect::<Vec<_>>(), "each once and in order");
+        }
+    }
+}
+
+/// Nothing succeeds, and what waits takes all the room that it may: what fails is tried again even so, and goes on when
+/// it can.
+#[test]
+fn where_everything_fails_and_fills_the_memory_what_failed_is_tried_again() {
+    for (batch, bytes) in [(1, None), (10, None), (1_000, None), (1_000, Some(20_000))] {
+        let bench = Bench::new(1);
+        produce(&bench, 0, 1_000, 3, 4_000);
+        let (ended, is_well) = (Ended::default(), Arc::new(AtomicBool::new(false)));
+        let (noted, well) = (ended.clone(), is_well.clone());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let called = calls.clone();
+        let builder = bench.builder().ordering(Ordering::Key).memory(1 << 20);
+        let consumer = builder.build().expect("a consumer");
+        let handle = consumer.handle();
+        let batching = bytes.map_or(Batching::of(batch), |bytes| Batching::of(batch).bytes(bytes));
+        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+            called.fetch_add(1, Atomic::SeqCst);
+            let is_well = well.load(Atomic::Acquire);
+            if is_well {
+                records.iter().for_each(|record| note(&noted, record));
+            }
+            let after = Some(Duration::from_millis(200));
+            let failed = Outcome::Retry { error: "not yet".into(), after };
+            std::future::ready(if is_well { Outcome::Done } else { failed })
+        }));
+        wait_until(LONG, "as much waits as may", || handle.status().memory.waiting >= 100 << 10);
+        let before = calls.load(Atomic::SeqCst);
+        wait_until(LONG, "it is tried again, and again", || calls.load(Atomic::SeqCst) >= before + 9);
+        is_well.store(true, Atomic::Release);
+        wait_until(LONG, "all is committed", || bench.committed(0) == 1_000);
+        bench.end((handle, run));
+        for (key, offsets) in ended.lock().unwrap().iter() {
+            let first: i64 = key.parse().unwrap();
+            assert_eq!(*offsets, (first..1_000).step_by(3).collect::<Vec<_>>(), "each once and in order");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use laneway_core::{LaneId, Port};
 
+use super::asked::Asked;
 use super::{ClientThread, Ended};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -32,6 +33,8 @@ impl ClientThread {
     fn abandon(&mut self, error: &Error) {
         let lanes: Vec<LaneId> = self.world.lanes.keys().cloned().collect();
         lanes.iter().for_each(|lane| self.world.cancel(lane));
+        // Who waits for an answer, or asks from now on, hears that there is none.
+        (self.asked, self.received) = (Asked::default(), std::sync::mpsc::channel().1);
         self.event(Event::Stopped { reason: error.to_string() });
     }
 }
