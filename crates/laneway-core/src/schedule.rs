@@ -438,9 +438,9 @@ impl<T> Schedule<T> {
         self.ready.len() - self.stale.min(self.ready.len())
     }
 
-    /// Records of a batch, at most.
-    pub fn batch(&self) -> usize {
-        self.limits.records
+    /// How batches are put together.
+    pub fn limits(&self) -> BatchLimits {
+        self.limits
     }
 
     /// Records that wait for one ahead of them in their queue, and their bytes.

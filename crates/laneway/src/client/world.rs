@@ -314,16 +314,16 @@ impl World {
                     let at = shared.reading.goes_on_at().map_or_else(|| shared.next(), Position::at);
                     let pace = self.paces.get(&lane).map_or(Pace::Busy, Pacing::pace);
                     starts.push(start_of(&shared, at, if is_tight { Pace::Busy } else { pace }));
-                    starting.push(shared);
+                    starting.push((shared, at.offset));
                 }
             }
         }
         self.close_queues(&stops);
         let mut started = self.start_fetching(starts);
-        for shared in starting {
+        for (shared, at) in starting {
             match started.remove(&shared.id.partition) {
                 Some(Ok(queue)) => {
-                    shared.reading.give(queue);
+                    shared.reading.give(queue, at);
                     shared.wake.notify_one();
                 }
                 Some(Err(error)) => {

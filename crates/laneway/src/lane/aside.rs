@@ -75,9 +75,15 @@ impl Aside {
         self.read_at = next;
     }
 
-    /// There is a queue again.
-    pub(super) fn has_queue(&mut self) {
+    /// There is a queue again, which begins at `at`.
+    pub(super) fn has_queue(&mut self, at: i64, shared: &LaneShared) {
         self.goes_back = false;
+        self.read_at = (at < shared.position()).then_some(at);
+    }
+
+    /// What is read may be something that was read before, or something that was put aside.
+    pub(super) fn reads_again(&self) -> bool {
+        !self.is_empty() || self.read_at.is_some()
     }
 
     /// What is to run, and was not read again yet.
@@ -145,6 +151,13 @@ where
                 behind.push((place, item));
             } else if !self.aside.is_aside(&item) {
                 whole.push((place, item));
+            } else if place != Place::FREE
+                && !self.aside.again.contains_key(&item.ticket)
+                && whole.iter().any(|(ahead, _)| *ahead == place)
+            {
+                // It is wanted when what is ahead of it has finished.
+                missing.push(place);
+                behind.push((place, item));
             } else if let Some(back) = self.bring_back(place, item) {
                 whole.push(back);
             } else if place != Place::FREE {
@@ -181,9 +194,9 @@ where
         let (Some(first), Some(last)) = (batch.record(0), batch.record(batch.len().saturating_sub(1))) else {
             return;
         };
-        let offsets = first.offset()..=last.offset();
-        self.aside.read_at = Some(last.offset() + 1);
-        if self.aside.offsets.range(offsets).next().is_none() {
+        let from = self.aside.read_at.replace(last.offset() + 1);
+        let begin = from.unwrap_or(first.offset()).min(first.offset());
+        if self.aside.offsets.range(begin..=last.offset()).next().is_none() {
             return;
         }
         for record in (0..batch.len()).filter_map(|index| batch.record(index)) {
@@ -201,6 +214,29 @@ where
                 self.aside.again_bytes += record.size() as u64;
                 self.aside.again.insert(ticket, record);
             }
+        }
+        if let Some(from) = from {
+            self.pass_over(from, last.offset());
+        }
+    }
+
+    /// All from one offset to another was read again. What is to run, and did not come, is no longer in the log: it was
+    /// compacted away.
+    fn pass_over(&mut self, from: i64, last: i64) {
+        if from > last {
+            return;
+        }
+        let gone: Vec<i64> = self.aside.wanted.range(from..=last).map(|(offset, _)| *offset).collect();
+        for offset in gone {
+            let Some((place, item)) = self.aside.wanted.remove(&offset) else { continue };
+            self.aside.forget(item.ticket);
+            let partition = &self.shared.id.partition;
+            (self.tell)(LaneMessage::Told(format!(
+                "{partition} at offset {offset}: it is no longer in the log, and is passed over"
+            )));
+            // It has the bytes of a record again, to be finished as one.
+            self.held.bytes = self.held.bytes - ASIDE + item.cost();
+            self.finish(&item, place);
         }
     }
 

@@ -14,7 +14,8 @@ use crate::fetcher::PartitionQueue;
 #[derive(Default)]
 pub(crate) struct Reading {
     change: AtomicU8,
-    given: Mutex<Option<Box<dyn PartitionQueue>>>,
+    /// A queue, and the offset at which it begins.
+    given: Mutex<Option<(Box<dyn PartitionQueue>, i64)>>,
     /// It has read something from the queue that it has.
     has_read: AtomicBool,
     is_at_end: AtomicBool,
@@ -31,8 +32,8 @@ pub(crate) struct Reading {
 pub(crate) enum Change {
     /// Drop it, and say so.
     Close,
-    /// Go on with this one.
-    Open(Box<dyn PartitionQueue>),
+    /// Go on with this one, which begins at this offset.
+    Open(Box<dyn PartitionQueue>, i64),
 }
 
 const NONE: u8 = 0;
@@ -45,9 +46,9 @@ impl Reading {
         self.change.store(CLOSE, Ordering::Release);
     }
 
-    /// Gives the lane a queue. It has none, and must be woken.
-    pub(crate) fn give(&self, queue: Box<dyn PartitionQueue>) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
+    /// Gives the lane a queue, which begins at `at`. It has none, and must be woken.
+    pub(crate) fn give(&self, queue: Box<dyn PartitionQueue>, at: i64) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some((queue, at));
         self.change.store(OPEN, Ordering::Release);
     }
 
@@ -65,14 +66,14 @@ impl Reading {
             OPEN => {
                 self.has_read.store(false, Ordering::Relaxed);
                 self.is_at_end.store(false, Ordering::Relaxed);
-                self.take_given().map(Change::Open)
+                self.take_given().map(|(queue, at)| Change::Open(queue, at))
             }
             _ => None,
         }
     }
 
     /// A queue that was given and that the lane did not get to: there is one handle of a partition at a time.
-    pub(crate) fn take_given(&self) -> Option<Box<dyn PartitionQueue>> {
+    pub(crate) fn take_given(&self) -> Option<(Box<dyn PartitionQueue>, i64)> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

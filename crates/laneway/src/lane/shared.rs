@@ -132,25 +132,25 @@ impl LaneShared {
     }
 
     /// Does with the lane's queue what the client thread says. Before it is told that the queue is gone, `leave_off` is
-    /// called. True: there is a new one.
+    /// called. Answers where a new one begins.
     pub(super) fn follow(
         &self,
         queue: &mut Option<Box<dyn PartitionQueue>>,
         tell: &Tell,
         leave_off: impl FnOnce(),
-    ) -> bool {
+    ) -> Option<i64> {
         match self.reading.change() {
             Some(Change::Close) => {
                 drop(queue.take());
                 leave_off();
                 tell(LaneMessage::QueueClosed(self.id.clone()));
-                false
+                None
             }
-            Some(Change::Open(given)) => {
+            Some(Change::Open(given, at)) => {
                 *queue = Some(given);
-                true
+                Some(at)
             }
-            None => false,
+            None => None,
         }
     }
 

@@ -238,8 +238,9 @@ where
             self.now = self.started.elapsed();
             (self.is_starved, self.lacks_room, self.leaves_room) = (false, false, false);
             self.share = self.work.limit.share(self.told_waiting);
-            if self.shared.follow(&mut queue, self.tell, || self.aside.leave_off(self.shared)) {
-                self.aside.has_queue();
+            if let Some(at) = self.shared.follow(&mut queue, self.tell, || self.aside.leave_off(self.shared))
+            {
+                self.aside.has_queue(at, self.shared);
             }
             let mut moved = self.poll_woken();
             if order == Order::Run && !self.has_ended {
@@ -306,7 +307,7 @@ where
                 break;
             }
             if self.takes_batches {
-                let mut batch = std::mem::take(&mut self.parked);
+                let mut batch = self.parked_batch();
                 if batch.is_empty() {
                     let Some(next) = self.next_batch() else { break };
                     batch = self.bring_back_batch(next);
@@ -314,14 +315,7 @@ where
                         continue;
                     }
                 }
-                let mut counted = Vec::with_capacity(batch.len());
-                for (place, mut item) in batch {
-                    if self.count(&mut item) {
-                        counted.push((item, place));
-                    } else {
-                        self.parked.push((place, item));
-                    }
-                }
+                let counted = self.count_batch(batch);
                 if counted.is_empty() {
                     break;
                 }
@@ -350,6 +344,47 @@ where
         moved
     }
 
+    /// Of what is parked as much as is one batch. What is of one queue keeps its order.
+    fn parked_batch(&mut self) -> Vec<(Place, Item)> {
+        let limits = self.schedule.limits();
+        let (mut batch, mut bytes) = (Vec::<(Place, Item)>::new(), 0);
+        for (place, item) in std::mem::take(&mut self.parked) {
+            let size = item.record.size();
+            let fits = batch.len() < limits.records && bytes + size <= limits.bytes;
+            let is_alike = place != Place::FREE && batch.first().is_some_and(|(first, _)| *first == place);
+            let is_behind = place != Place::FREE && self.parked.iter().any(|(left, _)| *left == place);
+            if batch.is_empty() || (fits && !is_behind && (is_alike || !limits.one_key)) {
+                bytes += size;
+                batch.push((place, item));
+            } else {
+                self.parked.push((place, item));
+            }
+        }
+        batch
+    }
+
+    /// What of a batch may be handed out, where that is limited. Of one queue nothing is before what is ahead of it.
+    fn count_batch(&mut self, batch: Vec<(Place, Item)>) -> Vec<(Item, Place)> {
+        let mut counted = Vec::with_capacity(batch.len());
+        let mut refused = Vec::<(Place, Item)>::new();
+        for (place, mut item) in batch {
+            let is_behind = place != Place::FREE && refused.iter().any(|(ahead, _)| *ahead == place);
+            if !is_behind && self.count(&mut item) {
+                counted.push((item, place));
+            } else {
+                refused.push((place, item));
+            }
+        }
+        let begins = |place: Place| place != Place::FREE && counted.iter().any(|(_, of)| *of == place);
+        let (behind, parked): (Vec<_>, Vec<_>) = refused.into_iter().partition(|(place, _)| begins(*place));
+        for (place, item) in behind.into_iter().rev() {
+            let bytes = item.record.size();
+            self.schedule.put_back(place, item, bytes);
+        }
+        self.parked.extend(parked);
+        counted
+    }
+
     /// The next batch. What is there is one as well where there is no memory for what it still could get.
     fn next_batch(&mut self) -> Option<Vec<(Place, Item)>> {
         let next = self.schedule.take_batch(self.now);
@@ -370,7 +405,10 @@ where
         if self.aside.comes_to_wanted() {
             return self.appetite.records(&self.work.memory, true).max(1);
         }
-        if ahead >= self.work.read_ahead.max(self.schedule.batch()) || !self.parked.is_empty() || is_delayed {
+        if ahead >= self.work.read_ahead.max(self.schedule.limits().records)
+            || !self.parked.is_empty()
+            || is_delayed
+        {
             return 0;
         }
         if self.work.memory.waits_too_much(self.waits()) {
@@ -437,7 +475,7 @@ where
             }
         }
         if let Some(batch) = &taken.batch
-            && !self.aside.is_empty()
+            && self.aside.reads_again()
         {
             self.take_again(batch, is_again);
         }

@@ -1,6 +1,6 @@
 //! The budget of memory: what waits is put aside, partitions take turns, and one record may be larger than all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering as Atomic};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -170,6 +170,66 @@ fn where_everything_fails_and_fills_the_memory_what_failed_is_tried_again() {
         for (key, offsets) in ended.lock().unwrap().iter() {
             let first: i64 = key.parse().unwrap();
             assert_eq!(*offsets, (first..1_000).step_by(3).collect::<Vec<_>>(), "each once and in order");
+        }
+    }
+}
+
+/// Handlers of batches that take their time, and fail now and then, while what waits fills the memory again and again.
+#[test]
+fn batches_keep_the_order_of_each_key_while_records_are_put_aside_and_come_back() {
+    for (seed, batching) in
+        [Batching::of(10), Batching::of(10).one_key(), Batching::of(50).bytes(30_000)].into_iter().enumerate()
+    {
+        let bench = Bench::new(1);
+        produce(&bench, 0, 1_000, 7, 4_000);
+        let ended = Ended::default();
+        // Keys that are at work, and how often one was begun while it was.
+        let at_work: Arc<Mutex<(BTreeSet<usize>, usize)>> = Arc::default();
+        let random = Arc::new(AtomicUsize::new(seed + 1));
+        let (noted, works) = (ended.clone(), at_work.clone());
+        let builder = bench.builder().ordering(Ordering::Key).memory(1 << 20).concurrency(8);
+        let builder = builder.backoff(Duration::from_millis(5), Duration::from_millis(200));
+        let consumer = builder.build().expect("a consumer");
+        let handle = consumer.handle();
+        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+            let (noted, works, random) = (noted.clone(), works.clone(), random.clone());
+            let next = move |below: usize| {
+                let now =
+                    random.load(Atomic::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                random.store(now, Atomic::Relaxed);
+                (now >> 33) % below
+            };
+            let keys: BTreeSet<usize> = records.iter().map(of_key).collect();
+            {
+                let mut works = works.lock().unwrap();
+                let again = keys.iter().filter(|key| !works.0.insert(**key)).count();
+                works.1 += again;
+            }
+            async move {
+                tokio::time::sleep(Duration::from_micros(next(2_000) as u64)).await;
+                let mut failed = BTreeSet::new();
+                let outcomes = records.iter().map(|record| {
+                    let key = of_key(record);
+                    // Nothing of a key succeeds behind what failed.
+                    if failed.contains(&key) || next(5) == 0 {
+                        failed.insert(key);
+                        return Outcome::Retry { error: "not yet".into(), after: None };
+                    }
+                    note(&noted, record);
+                    Outcome::Done
+                });
+                let outcomes: Vec<Outcome> = outcomes.collect();
+                works.lock().unwrap().0.retain(|key| !keys.contains(key));
+                outcomes
+            }
+        }));
+        wait_until(LONG * 3, "all is committed", || bench.committed(0) == 1_000);
+        bench.end((handle, run));
+        assert_eq!(at_work.lock().unwrap().1, 0, "a key was begun beside itself, {batching:?}");
+        for (key, offsets) in ended.lock().unwrap().iter() {
+            let first: i64 = key.parse().unwrap();
+            let expected: Vec<i64> = (first..1_000).step_by(7).collect();
+            assert_eq!(*offsets, expected, "of key {key}, each once and in order, {batching:?}");
         }
     }
 }
