@@ -234,6 +234,40 @@ fn batches_keep_the_order_of_each_key_while_records_are_put_aside_and_come_back(
     }
 }
 
+/// Lanes that take turns at reading, and go back for what they had put aside, again and again.
+#[test]
+fn lanes_in_turns_read_again_what_they_had_put_aside_and_lose_nothing() {
+    let bench = Bench::new(4);
+    (0..4).for_each(|partition| produce(&bench, partition, 400, 5, 4_000));
+    let ended: [Ended; 4] = Default::default();
+    let (noted, random) = (ended.clone(), Arc::new(AtomicUsize::new(7)));
+    let builder = bench.builder().ordering(Ordering::Key).memory(1 << 20);
+    let builder = builder.backoff(Duration::from_millis(5), Duration::from_millis(300));
+    let running = bench.run(builder, move |record: Record| {
+        let ended = noted[usize::try_from(record.partition()).unwrap()].clone();
+        let now = random.load(Atomic::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random.store(now, Atomic::Relaxed);
+        async move {
+            tokio::time::sleep(Duration::from_micros(((now >> 20) % 1_000) as u64)).await;
+            if (now >> 33) % 4 == 0 {
+                return Outcome::Retry { error: "not yet".into(), after: None };
+            }
+            note(&ended, &record);
+            Outcome::Done
+        }
+    });
+    wait_until(LONG * 3, "all is committed", || (0..4).all(|partition| bench.committed(partition) == 400));
+    bench.end(running);
+    for (key, offsets) in ended.iter().flat_map(|ended| ended.lock().unwrap().clone()) {
+        let first: i64 = key.parse().unwrap();
+        assert_eq!(
+            offsets,
+            (first..400).step_by(5).collect::<Vec<_>>(),
+            "of key {key}, each once and in order"
+        );
+    }
+}
+
 /// A batch is handed over as it is where the memory has no room for what it still could get.
 #[test]
 fn a_batch_that_is_larger_than_the_memory_does_not_wait_for_what_it_can_not_get() {
