@@ -344,16 +344,14 @@ where
         moved
     }
 
-    /// Of what is parked as much as is one batch. What is of one queue keeps its order.
+    /// Of what is parked, which is one record of each queue at most, as much as is one batch.
     fn parked_batch(&mut self) -> Vec<(Place, Item)> {
         let limits = self.schedule.limits();
         let (mut batch, mut bytes) = (Vec::<(Place, Item)>::new(), 0);
         for (place, item) in std::mem::take(&mut self.parked) {
             let size = item.record.size();
             let fits = batch.len() < limits.records && bytes + size <= limits.bytes;
-            let is_alike = place != Place::FREE && batch.first().is_some_and(|(first, _)| *first == place);
-            let is_behind = place != Place::FREE && self.parked.iter().any(|(left, _)| *left == place);
-            if batch.is_empty() || (fits && !is_behind && (is_alike || !limits.one_key)) {
+            if batch.is_empty() || (fits && !limits.one_key) {
                 bytes += size;
                 batch.push((place, item));
             } else {
@@ -375,13 +373,24 @@ where
                 refused.push((place, item));
             }
         }
-        let begins = |place: Place| place != Place::FREE && counted.iter().any(|(_, of)| *of == place);
-        let (behind, parked): (Vec<_>, Vec<_>) = refused.into_iter().partition(|(place, _)| begins(*place));
+        if refused.is_empty() {
+            return counted;
+        }
+        // Of each queue one is parked at most: what is behind it, or behind one that begins, goes back to its place.
+        let (mut ahead, mut behind) =
+            (counted.iter().map(|(_, place)| *place).collect::<Vec<_>>(), Vec::new());
+        for (place, item) in refused {
+            if place != Place::FREE && ahead.contains(&place) {
+                behind.push((place, item));
+            } else {
+                ahead.push(place);
+                self.parked.push((place, item));
+            }
+        }
         for (place, item) in behind.into_iter().rev() {
             let bytes = item.record.size();
             self.schedule.put_back(place, item, bytes);
         }
-        self.parked.extend(parked);
         counted
     }
 
