@@ -164,11 +164,16 @@ where
                 missing.push(place);
             }
         }
+        self.put_back(behind);
+        whole
+    }
+
+    /// Records of a batch go back to their places, each behind one of its queue that does not.
+    pub(super) fn put_back(&mut self, behind: Vec<(Place, Item)>) {
         for (place, item) in behind.into_iter().rev() {
             let bytes = if self.aside.is_aside(&item) { 0 } else { item.record.size() };
             self.schedule.put_back(place, item, bytes);
         }
-        whole
     }
 
     /// A record that may run, and was put aside. Gives it back whole if it was read again already.

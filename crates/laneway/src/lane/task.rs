@@ -387,10 +387,7 @@ where
                 self.parked.push((place, item));
             }
         }
-        for (place, item) in behind.into_iter().rev() {
-            let bytes = item.record.size();
-            self.schedule.put_back(place, item, bytes);
-        }
+        self.put_back(behind);
         counted
     }
 

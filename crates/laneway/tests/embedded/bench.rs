@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use laneway::{Builder, Consumer, Error, Event, Handle, OffsetReset, Record, Summary, TopicPartition};
+use laneway::{
+    Batching, Builder, Consumer, Error, Event, Handle, OffsetReset, Record, Summary, TopicPartition,
+};
 use laneway_testing::{EmbeddedKafka, EmbeddedOptions, ScriptedFetcher, unique};
 use tokio::runtime::Runtime;
 
@@ -59,6 +61,22 @@ impl Bench {
     {
         let consumer = builder.build().expect("a consumer");
         (consumer.handle(), self.runtime.spawn(consumer.run(handler)))
+    }
+
+    /// Likewise, in batches.
+    pub(crate) fn run_batches<F, Fut, O>(
+        &self,
+        builder: Builder,
+        batching: Batching,
+        handler: F,
+    ) -> (Handle, Running)
+    where
+        F: Fn(Vec<Record>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: laneway::IntoBatchOutcome + 'static,
+    {
+        let consumer = builder.build().expect("a consumer");
+        (consumer.handle(), self.runtime.spawn(consumer.run_batches(batching, handler)))
     }
 
     pub(crate) fn end(&self, running: (Handle, Running)) -> Summary {

@@ -75,6 +75,13 @@ fn of_key(record: &Record) -> usize {
     std::str::from_utf8(record.key().unwrap()).unwrap().parse().unwrap()
 }
 
+/// The next of a row of numbers that look random.
+fn next(row: &AtomicUsize) -> usize {
+    let now = row.load(Atomic::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    row.store(now, Atomic::Relaxed);
+    now >> 33
+}
+
 /// One of ten records fails, and all that do have more than may wait; then they succeed.
 #[test]
 fn what_waits_for_its_next_try_does_not_fill_the_memory_either() {
@@ -112,10 +119,8 @@ fn a_stuck_key_does_not_fill_the_memory_where_records_are_handled_in_batches_eit
         let (ended, is_well) = (Ended::default(), Arc::new(AtomicBool::new(false)));
         let (noted, well) = (ended.clone(), is_well.clone());
         let builder = bench.builder().ordering(Ordering::Key).memory(4 << 20);
-        let consumer = builder.build().expect("a consumer");
-        let handle = consumer.handle();
         let batching = if one_key { Batching::of(10).one_key() } else { Batching::of(10) };
-        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+        let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
             let outcomes = records.iter().map(|record| {
                 if of_key(record) == 0 && !well.load(Atomic::Acquire) {
                     return Outcome::Retry { error: "not yet".into(), after: Some(Duration::from_secs(1)) };
@@ -124,11 +129,11 @@ fn a_stuck_key_does_not_fill_the_memory_where_records_are_handled_in_batches_eit
                 Outcome::Done
             });
             std::future::ready(outcomes.collect::<Vec<_>>())
-        }));
+        });
         wait_until(LONG, "the other key is through", || count(&ended) == 1_000);
         is_well.store(true, Atomic::Release);
         wait_until(LONG, "all is committed", || bench.committed(0) == 2_000);
-        bench.end((handle, run));
+        bench.end(running);
         for (key, offsets) in ended.lock().unwrap().iter() {
             let first: i64 = key.parse().unwrap();
             assert_eq!(*offsets, (first..2_000).step_by(2).collect::<Vec<_>>(), "each once and in order");
@@ -148,10 +153,8 @@ fn where_everything_fails_and_fills_the_memory_what_failed_is_tried_again() {
         let calls = Arc::new(AtomicUsize::new(0));
         let called = calls.clone();
         let builder = bench.builder().ordering(Ordering::Key).memory(1 << 20);
-        let consumer = builder.build().expect("a consumer");
-        let handle = consumer.handle();
         let batching = bytes.map_or(Batching::of(batch), |bytes| Batching::of(batch).bytes(bytes));
-        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+        let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
             called.fetch_add(1, Atomic::SeqCst);
             let is_well = well.load(Atomic::Acquire);
             if is_well {
@@ -160,13 +163,13 @@ fn where_everything_fails_and_fills_the_memory_what_failed_is_tried_again() {
             let after = Some(Duration::from_millis(200));
             let failed = Outcome::Retry { error: "not yet".into(), after };
             std::future::ready(if is_well { Outcome::Done } else { failed })
-        }));
-        wait_until(LONG, "as much waits as may", || handle.status().memory.waiting >= 100 << 10);
+        });
+        wait_until(LONG, "as much waits as may", || running.0.status().memory.waiting >= 100 << 10);
         let before = calls.load(Atomic::SeqCst);
         wait_until(LONG, "it is tried again, and again", || calls.load(Atomic::SeqCst) >= before + 9);
         is_well.store(true, Atomic::Release);
         wait_until(LONG, "all is committed", || bench.committed(0) == 1_000);
-        bench.end((handle, run));
+        bench.end(running);
         for (key, offsets) in ended.lock().unwrap().iter() {
             let first: i64 = key.parse().unwrap();
             assert_eq!(*offsets, (first..1_000).step_by(3).collect::<Vec<_>>(), "each once and in order");
@@ -189,9 +192,7 @@ fn batches_keep_the_order_of_each_key_while_records_are_put_aside_and_come_back(
         let (noted, works) = (ended.clone(), at_work.clone());
         let builder = bench.builder().ordering(Ordering::Key).memory(1 << 20).concurrency(8);
         let builder = builder.backoff(Duration::from_millis(5), Duration::from_millis(200));
-        let consumer = builder.build().expect("a consumer");
-        let handle = consumer.handle();
-        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+        let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
             let (noted, works, random) = (noted.clone(), works.clone(), random.clone());
             let next = move |below: usize| {
                 let now =
@@ -222,9 +223,9 @@ fn batches_keep_the_order_of_each_key_while_records_are_put_aside_and_come_back(
                 works.lock().unwrap().0.retain(|key| !keys.contains(key));
                 outcomes
             }
-        }));
+        });
         wait_until(LONG * 3, "all is committed", || bench.committed(0) == 1_000);
-        bench.end((handle, run));
+        bench.end(running);
         assert_eq!(at_work.lock().unwrap().1, 0, "a key was begun beside itself, {batching:?}");
         for (key, offsets) in ended.lock().unwrap().iter() {
             let first: i64 = key.parse().unwrap();
@@ -245,11 +246,10 @@ fn lanes_in_turns_read_again_what_they_had_put_aside_and_lose_nothing() {
     let builder = builder.backoff(Duration::from_millis(5), Duration::from_millis(300));
     let running = bench.run(builder, move |record: Record| {
         let ended = noted[usize::try_from(record.partition()).unwrap()].clone();
-        let now = random.load(Atomic::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        random.store(now, Atomic::Relaxed);
+        let (wait, fails) = (next(&random) % 1_000, next(&random).is_multiple_of(4));
         async move {
-            tokio::time::sleep(Duration::from_micros(((now >> 20) % 1_000) as u64)).await;
-            if (now >> 33) % 4 == 0 {
+            tokio::time::sleep(Duration::from_micros(wait as u64)).await;
+            if fails {
                 return Outcome::Retry { error: "not yet".into(), after: None };
             }
             note(&ended, &record);
@@ -274,18 +274,17 @@ fn a_batch_that_is_larger_than_the_memory_does_not_wait_for_what_it_can_not_get(
     for ordering in [Ordering::Partition, Ordering::Key] {
         let bench = Bench::new(2);
         (0..2).for_each(|partition| produce(&bench, partition, 1_000, 10, 4_000));
-        let consumer = bench.builder().ordering(ordering).memory(2 << 20).build().expect("a consumer");
-        let handle = consumer.handle();
+        let builder = bench.builder().ordering(ordering).memory(2 << 20);
         let batching = Batching::of(100_000).bytes(8 << 20).linger(Duration::from_secs(3_600));
         let ended = Ended::default();
         let noted = ended.clone();
-        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+        let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
             records.iter().for_each(|record| note(&noted, record));
             std::future::ready(())
-        }));
+        });
         // Of the last records there is nothing to keep them from lingering.
         wait_until(LONG, "most of it is through", || count(&ended) >= 1_700);
-        bench.end((handle, run));
+        bench.end(running);
     }
 }
 

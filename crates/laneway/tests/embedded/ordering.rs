@@ -282,18 +282,17 @@ fn batches_are_of_the_size_that_was_asked_for_and_linger() {
     let bench = Bench::new(1);
     let sizes: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
     let noted = sizes.clone();
-    let consumer = bench.builder().fetcher(bench.fetcher.clone()).build().expect("a consumer");
-    let handle = consumer.handle();
+    let builder = bench.builder().fetcher(bench.fetcher.clone());
     let batching = Batching::of(4).linger(Duration::from_millis(300));
-    let run = bench.runtime.spawn(consumer.run_batches(batching, move |records| {
+    let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
         noted.lock().unwrap().push(records.iter().map(Record::offset).collect());
         std::future::ready(())
-    }));
+    });
     let began = Instant::now();
     bench.fetcher.deliver(&bench.partition(0), 0..10, Some(10));
     wait_until(LONG, "all is committed", || bench.committed(0) == 10);
     assert!(began.elapsed() >= Duration::from_millis(300), "the last batch lingered");
-    bench.end((handle, run));
+    bench.end(running);
     assert_eq!(*sizes.lock().unwrap(), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
 }
 
@@ -304,9 +303,8 @@ fn a_batch_may_fail_in_part() {
     let batches: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
     let noted = batches.clone();
     let builder = bench.builder().backoff(Duration::from_millis(300), Duration::from_millis(300));
-    let consumer = builder.fetcher(bench.fetcher.clone()).build().expect("a consumer");
-    let handle = consumer.handle();
-    let run = bench.runtime.spawn(consumer.run_batches(Batching::of(5), move |records| {
+    let builder = builder.fetcher(bench.fetcher.clone());
+    let running = bench.run_batches(builder, Batching::of(5), move |records: Vec<Record>| {
         let mut batches = noted.lock().unwrap();
         let is_first = batches.is_empty();
         batches.push(records.iter().map(Record::offset).collect());
@@ -316,10 +314,10 @@ fn a_batch_may_fail_in_part() {
         };
         let outcomes: Vec<Outcome> = records.iter().map(outcome).collect();
         std::future::ready(outcomes)
-    }));
+    });
     bench.fetcher.deliver(&bench.partition(0), 0..7, None);
     wait_until(LONG, "all is committed", || bench.committed(0) == 7);
-    bench.end((handle, run));
+    bench.end(running);
     let batches = batches.lock().unwrap();
     assert_eq!(batches[0], [0, 1, 2, 3, 4]);
     assert_eq!(batches[1..].concat(), [1, 3, 5, 6], "{batches:?}");
@@ -431,13 +429,11 @@ fn as_much_is_read_ahead_as_a_batch_may_have() {
         let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
         let noted = sizes.clone();
         let builder = bench.builder().fetcher(bench.fetcher.clone()).ordering(ordering);
-        let consumer = builder.build().expect("a consumer");
-        let handle = consumer.handle();
         let batching = Batching::of(1_000).linger(Duration::from_secs(600));
-        let run = bench.runtime.spawn(consumer.run_batches(batching, move |records: Vec<Record>| {
+        let running = bench.run_batches(builder, batching, move |records: Vec<Record>| {
             noted.lock().unwrap().push(records.len());
             std::future::ready(())
-        }));
+        });
         let record = |offset: i64| OwnedRecord {
             topic: bench.topic.clone(),
             offset,
@@ -450,7 +446,7 @@ fn as_much_is_read_ahead_as_a_batch_may_have() {
             bench.fetcher.deliver_records(&bench.partition(0), records, None);
         }
         wait_until(LONG, "all is committed", || bench.committed(0) == 2_000);
-        bench.end((handle, run));
+        bench.end(running);
         assert_eq!(*sizes.lock().unwrap(), [1_000, 1_000], "{ordering:?}");
     }
 }
